@@ -1,0 +1,1 @@
+"""From a checkpoint to a placed, verified graph of synapses and neuron groups."""

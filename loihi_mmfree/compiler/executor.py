@@ -1,0 +1,148 @@
+"""Runs the nodes of a lowered graph, or of a part of it, token by token exactly.
+
+Time steps are left out: a delay passes its input on. What a token's values are does not depend on when its
+messages travel, because a group acts on a token when all its inputs have arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from loihi_mmfree.compiler.graph import Graph, Node, Source
+from loihi_mmfree.compiler.nodes import (
+    Broadcast,
+    Delay,
+    LogitsOut,
+    NeuronGroup,
+    SumSynapse,
+    TernarySynapse,
+    TokenIn,
+)
+from loihi_mmfree.compiler.verify import node_parameters
+from loihi_mmfree.fixedpoint.arithmetic import Integers
+from loihi_mmfree.fixedpoint.interpreter import Counters, Machine, count_overflows, run_program
+from loihi_mmfree.fixedpoint.ternary import ternary_dot
+from loihi_mmfree.loihi2.hardware import LOIHI2
+
+Tap = Callable[[Source, Integers], None]
+
+
+@dataclass
+class NodeState:
+    """What a neuron group keeps between tokens, and what it counted."""
+
+    machine: Machine
+    variables: dict[str, Integers]
+
+
+@dataclass
+class Executor:
+    """Evaluates nodes in order over NumPy int64.
+
+    Parameters
+    ----------
+    graph : Graph
+        Lowered.
+    nodes : tuple of Node
+        The part of the graph to run, in the graph's order.
+    strict : bool
+        Check every register and accumulator against its declared width and count overflows.
+    """
+
+    graph: Graph
+    nodes: tuple[Node, ...]
+    strict: bool = False
+    groups: dict[str, NodeState] = field(default_factory=dict)
+    accumulator_overflows: int = 0
+
+    def __post_init__(self) -> None:
+        for node in self.nodes:
+            if isinstance(node, NeuronGroup):
+                constants, tables = node_parameters(self.graph, node)
+                self.groups[node.name] = NodeState(Machine(constants, tables, strict=self.strict), {})
+        self.reset()
+        self._last_reader = {source: node.name for node in self.nodes for source in node.inputs}
+
+    def reset(self) -> None:
+        """Set all states to zero: the beginning of a sequence."""
+        for node in self.nodes:
+            if isinstance(node, NeuronGroup):
+                zero = np.zeros(node.size, dtype=np.int64)
+                self.groups[node.name].variables.update(
+                    {state.name: zero.copy() for state in node.program.states}
+                )
+
+    @property
+    def counters(self) -> Counters:
+        """Saturations and overflows of all nodes since the beginning."""
+        each = [state.machine.counters for state in self.groups.values()]
+        return Counters(
+            sum(counters.saturations for counters in each),
+            sum(counters.overflows for counters in each) + self.accumulator_overflows,
+        )
+
+    def run(
+        self,
+        inputs: Mapping[Source, Integers],
+        wanted: Iterable[Source] = (),
+        tap: Tap | None = None,
+    ) -> dict[Source, Integers]:
+        """Run a sequence of T tokens through the nodes.
+
+        Parameters
+        ----------
+        inputs : mapping Source -> int64 array [T, n]
+            Values that come from outside the nodes.
+        wanted : iterable of Source
+            What to return; everything else is freed after its last reader.
+        tap : callable, optional
+            Called with every value as it is computed.
+
+        Returns
+        -------
+        dict Source -> int64 array [T, n]
+        """
+        values = dict(inputs)
+        kept = set(wanted)
+        for node in self.nodes:
+            arguments = [values[source] for source in node.inputs]
+            for port, value in self._evaluate(node, arguments).items():
+                values[node.out(port)] = value
+                if tap is not None:
+                    tap(node.out(port), value)
+            for source in node.inputs:
+                if self._last_reader[source] == node.name and source not in kept:
+                    values.pop(source, None)
+        return {source: values[source] for source in kept}
+
+    def _evaluate(self, node: Node, arguments: list[Integers]) -> dict[str, Integers]:
+        match node:
+            case NeuronGroup():
+                state = self.groups[node.name]
+                names = (port.name for port in node.program.inputs)
+                inputs = dict(zip(names, arguments, strict=True))
+                outputs = run_program(node.program, state.machine, inputs, state.variables)
+                tokens = len(arguments[0])
+                return {port: np.broadcast_to(value, (tokens, node.size)) for port, value in outputs.items()}
+            case TernarySynapse():
+                return self._accumulated(ternary_dot(arguments[0], self.graph.tensors[node.codes]))
+            case SumSynapse():
+                return self._accumulated(arguments[0].sum(axis=1, keepdims=True))
+            case Broadcast():
+                return {"out": np.broadcast_to(arguments[0], (len(arguments[0]), node.rows))}
+            case Delay():
+                return {"out": arguments[0]}
+            case LogitsOut():
+                return {}
+            case TokenIn():
+                raise TypeError(f"{node.name}: the host provides its value")
+            case _:
+                raise TypeError(f"{node.name}: {type(node).__name__} is not a lowered node")
+
+    def _accumulated(self, sums: Integers) -> dict[str, Integers]:
+        if self.strict:
+            self.accumulator_overflows += count_overflows(sums, LOIHI2.accumulator_bits.value)
+        return {"out": sums}

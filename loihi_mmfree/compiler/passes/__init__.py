@@ -1,0 +1,1 @@
+"""Compiler passes: pure functions from graph to graph, one file each."""

@@ -1,0 +1,304 @@
+"""From layers to synapses and neuron groups: every real parameter becomes an integer here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loihi_mmfree.checkpoint import Checkpoint
+from loihi_mmfree.compiler import layers, programs
+from loihi_mmfree.compiler.graph import Graph, Node, Source
+from loihi_mmfree.compiler.nodes import (
+    Broadcast,
+    LogitsOut,
+    NeuronGroup,
+    SumSynapse,
+    TernarySynapse,
+    TokenIn,
+)
+from loihi_mmfree.errors import UnsupportedModelError
+from loihi_mmfree.fixedpoint import tables
+from loihi_mmfree.fixedpoint.program import Program
+from loihi_mmfree.fixedpoint.qformat import QFormat
+from loihi_mmfree.fixedpoint.requantizer import Requantizer, fit_multipliers
+from loihi_mmfree.quantize.parameters import embedding_table, lower_bounds, ternary_projection
+
+TABLES = {programs.SIGMOID: "tables.sigmoid", programs.RSQRT: "tables.rsqrt"}
+
+
+def lower(graph: Graph, checkpoint: Checkpoint, formats: Mapping[str, QFormat]) -> Graph:
+    """Lower a layer graph whose norms share their statistics.
+
+    Parameters
+    ----------
+    graph : Graph
+        Of the nodes of `compiler.layers`, after the norm algebra.
+    checkpoint : Checkpoint
+        Where tensors are read from, one at a time.
+    formats : mapping site -> QFormat
+        From calibration.
+
+    Raises
+    ------
+    UnsupportedModelError
+        A scale or gain cannot be written as M * 2**-k.
+    """
+    lowering = _Lowering(graph, checkpoint, formats)
+    for node in graph:
+        lowering.add(node)
+    return Graph(tuple(lowering.nodes), lowering.tensors)
+
+
+class _Lowering:
+    """The lowered nodes and tensors so far, and where each layer node's value is to be found."""
+
+    def __init__(self, graph: Graph, checkpoint: Checkpoint, formats: Mapping[str, QFormat]) -> None:
+        self.graph, self.checkpoint, self.formats = graph, checkpoint, formats
+        self.nodes: list[Node] = []
+        self.tensors: dict[str, np.ndarray] = {
+            TABLES[programs.SIGMOID]: tables.sigmoid_table(),
+            TABLES[programs.RSQRT]: tables.rsqrt_table(),
+        }
+        self.values: dict[Source, Source] = {}
+        self.scales: dict[str, float] = {}
+        self.projections: dict[str, tuple[NDArray[np.int8], float]] = {}
+        self.lower_bounds: NDArray[np.int32] | None = None
+
+    def add(self, node: Node) -> None:
+        """Lower one layer node."""
+        match node:
+            case layers.Embedding():
+                self._embedding(node)
+            case layers.Statistic():
+                self._statistic(node)
+            case layers.Scale():
+                self._scale(node)
+            case layers.Projection():
+                self._projection(node)
+            case layers.SwishGate():
+                self._mlgru(node)
+            case layers.Glu():
+                self._glu(node)
+            case layers.Add():
+                self._residual(node)
+            case layers.Logits():
+                source = node.inputs[0]
+                scale = self._accumulator_scale(source)
+                self.nodes.append(LogitsOut(node.name, (self.values[source],), node.size, scale))
+            case layers.MlGru() | layers.Gain():
+                pass  # part of the group that the swish gate behind it becomes
+            case _:
+                raise TypeError(f"{node.name}: {type(node).__name__} must be rewritten before lowering")
+
+    # -- the value stream ---------------------------------------------------------------------
+
+    def _embedding(self, node: layers.Embedding) -> None:
+        value = self.formats[node.name]
+        table = embedding_table(self.checkpoint, value).values
+        self.tensors["tokens.table"] = table.astype(np.int16) if value.bits <= 16 else table
+        self.nodes.append(TokenIn("tokens", (), node.size, "tokens.table"))
+        squares, gain_shift, constants = self._gained_squares(node, value)
+        program = programs.embedding_program(value, squares, gain_shift)
+        self._group(node, node.name, "Embedding", program, [Source("tokens")], constants, {"out": value})
+
+    def _residual(self, node: layers.Add) -> None:
+        stream, delta = node.inputs
+        before, after = self._format_of(stream), self.formats[node.name]
+        requantizer = self._requantizer(node.name, delta, after)
+        squares, gain_shift, constants = self._gained_squares(node, after)
+        program = programs.residual_program(before, after, requantizer, squares, gain_shift)
+        inputs = [self.values[stream], self.values[delta]]
+        self._group(node, node.name, "Residual", program, inputs, constants, {"out": after})
+
+    def _mlgru(self, node: layers.SwishGate) -> None:
+        cell, gain = (self.graph.by_name[source.node] for source in node.inputs)
+        if not isinstance(cell, layers.MlGru) or not isinstance(gain, layers.Gain):
+            raise TypeError(f"{node.name}: a swish gate is lowered with an MLGRU and a plain gain before it")
+        base = node.name.removesuffix(".output")
+        i, f, g = (*cell.inputs, gain.inputs[0])
+        gate = self.formats[f"{base}.g_proj.output"]
+        gate_scales = self._gains(gain.gains) * (self._accumulator_scale(g) / gate.scale)
+        multipliers, gate_shift = self._multipliers(gain.name, gate_scales)
+        constants = {"gate": multipliers}
+        if cell.bounded:
+            constants["lower_bound"] = self._lower_bound(cell.layer)
+        input_format, forget_format = (self.formats[f"{base}.{part}_proj.output"] for part in "if")
+        formats = programs.MlGruFormats(
+            input=input_format,
+            forget=forget_format,
+            gate=gate,
+            state=self.formats[cell.name],
+            output=self.formats[node.name],
+            input_requantizer=self._requantizer(f"{base}.i_proj", i, input_format),
+            forget_requantizer=self._requantizer(f"{base}.f_proj", f, forget_format),
+            gate_shift=gate_shift,
+        )
+        program = programs.mlgru_program(formats, cell.bounded, self._squares(node, formats.output))
+        sources = [self.values[source] for source in (i, f, g)]
+        kept = {"out": formats.output, "h": formats.state}
+        self._group(node, f"{base}.mlgru", "MlGru", program, sources, constants, kept)
+
+    def _glu(self, node: layers.Glu) -> None:
+        base = node.name.removesuffix(".output")
+        gate, up = node.inputs
+        gate_format, up_format = (self.formats[f"{base}.gate_proj.{part}"] for part in ("gate", "up"))
+        formats = programs.GluFormats(
+            gate=gate_format,
+            up=up_format,
+            output=self.formats[node.name],
+            gate_requantizer=self._requantizer(gate.node, gate, gate_format),
+            up_requantizer=self._requantizer(up.node, up, up_format),
+        )
+        program = programs.glu_program(formats, self._squares(node, formats.output))
+        sources = [self.values[gate], self.values[up]]
+        self._group(node, f"{base}.glu", "Glu", program, sources, {}, {"out": formats.output})
+
+    # -- norms ----------------------------------------------------------------------------------
+
+    def _statistic(self, node: layers.Statistic) -> None:
+        value = self.values[node.inputs[0]]
+        squares = programs.square_half_bits(node.columns)
+        sums = []
+        for part in ("high", "low"):
+            source = Source(value.node, f"square_{part}")
+            sums.append(SumSynapse(f"{node.name}.sum_{part}", (source,), node.columns))
+        frac = self._square_format(node.inputs[0]).frac
+        epsilon = math.floor(node.epsilon * node.columns * 4.0**frac + 0.5)
+        program = programs.rms_program(squares, epsilon)
+        self.nodes += sums
+        self._group(node, node.name, "RmsNorm", program, [each.out() for each in sums], {}, {}, size=1)
+        for part in ("mantissa", "exponent"):
+            source = Source(node.name, part)
+            self.nodes.append(Broadcast(f"{node.name}.{part}", (source,), node.columns))
+
+    def _scale(self, node: layers.Scale) -> None:
+        """One group for all scalings of one norm; the first one met makes it."""
+        value, statistic = node.inputs
+        name = f"{statistic.node.removesuffix('.rms')}.scale"
+        siblings = [each for each in self.graph.consumers[statistic] if isinstance(each, layers.Scale)]
+        if node is not siblings[0]:
+            return
+        x, sum_frac = self._format_of(value), self._square_format(value).frac
+        ports, constants, formats = [], {}, {}
+        for sibling in siblings:
+            port = sibling.name.removesuffix(".norm").split(".")[-1]
+            site = f"{sibling.name.removesuffix('.norm')}.input"
+            gains = self._gains(sibling.gains) * math.sqrt(sibling.size)
+            constants[f"gain_{port}"], gain_frac = self._multipliers(sibling.name, gains)
+            formats[port] = self.formats[site]
+            ports.append(programs.ScaledPort(port, formats[port], gain_frac, sum_frac))
+        program = programs.scale_program(x, tuple(ports))
+        sources = [
+            self.values[value],
+            Source(f"{statistic.node}.mantissa"),
+            Source(f"{statistic.node}.exponent"),
+        ]
+        self._group(node, name, "Scale", program, sources, constants, formats)
+        for sibling, each in zip(siblings, ports, strict=True):
+            self.values[sibling.out()] = Source(name, each.name)
+
+    def _statistic_of(self, node: Node) -> layers.Statistic:
+        return next(each for each in self.graph.readers(node) if isinstance(each, layers.Statistic))
+
+    def _gained_squares(
+        self, node: layers.LayerNode, value: QFormat
+    ) -> tuple[programs.Squares, int, dict[str, NDArray[np.int32]]]:
+        """How a residual's squares are sent: times the gain of the norm that reads them."""
+        statistic = self._statistic_of(node)
+        half_bits = programs.square_half_bits(statistic.columns)
+        square = self._square_format(node.out())
+        gains = self._gains(statistic.gains) * 2.0 ** (square.frac - value.frac)
+        multipliers, shift = self._multipliers(statistic.name, gains)
+        return programs.Squares(half_bits, 0), shift, {"statistic_gain": multipliers}
+
+    def _squares(self, node: layers.LayerNode, value: QFormat) -> programs.Squares:
+        half_bits = programs.square_half_bits(self._statistic_of(node).columns)
+        return programs.Squares(half_bits, max(0, value.bits - 1 - half_bits))
+
+    def _square_format(self, source: Source) -> QFormat:
+        """Format of what is squared: the value's, or the gained value's, cut to half_bits + 1 bits."""
+        statistic = self._statistic_of(self.graph.by_name[source.node])
+        norm = statistic.name.removesuffix(".rms")
+        site = f"{norm.removesuffix('_norm')}.statistic" if statistic.gains else source.node
+        full = self.formats[site]
+        bits = min(full.bits, programs.square_half_bits(statistic.columns) + 1)
+        return QFormat(bits, full.frac - (full.bits - bits))
+
+    # -- synapses and parameters --------------------------------------------------------------
+
+    def _projection(self, node: layers.Projection) -> None:
+        if node.weight not in self.projections:
+            self.projections = {node.weight: ternary_projection(self.checkpoint, node.weight)}
+        codes, scale = self.projections[node.weight]
+        key = f"{node.name}.codes"
+        self.tensors[key] = np.ascontiguousarray(codes[node.first_row : node.first_row + node.size])
+        self.scales[node.name] = scale
+        source = self.values[node.inputs[0]]
+        self.nodes.append(TernarySynapse(node.name, (source,), node.size, node.columns, key))
+        self.values[node.out()] = Source(node.name)
+
+    def _accumulator_scale(self, source: Source) -> float:
+        """Real value of one unit of a projection's accumulator."""
+        norm = self.graph.by_name[source.node].inputs[0].node
+        return self.scales[source.node] * self.formats[f"{norm.removesuffix('.norm')}.input"].scale
+
+    def _requantizer(self, name: str, source: Source, target: QFormat) -> Requantizer:
+        try:
+            return Requantizer.from_scale(self._accumulator_scale(source) / target.scale)
+        except ValueError as error:
+            raise UnsupportedModelError(f"{name}: {error}") from error
+
+    def _multipliers(self, name: str, scales: NDArray[np.float64]) -> tuple[NDArray[np.int32], int]:
+        try:
+            return fit_multipliers(scales)
+        except ValueError as error:
+            raise UnsupportedModelError(
+                f"{name}: its gains cannot be written as M * 2**-k: {error}"
+            ) from error
+
+    def _gains(self, names: tuple[str, ...]) -> NDArray[np.float64]:
+        """Elementwise product of gain vectors, in float64."""
+        tensors = [self.checkpoint.tensor(name).double().numpy() for name in names]
+        return np.prod(np.stack(tensors), axis=0)
+
+    def _lower_bound(self, layer: int) -> NDArray[np.int32]:
+        if self.lower_bounds is None:
+            self.lower_bounds = lower_bounds(self.checkpoint)
+        return self.lower_bounds[layer]
+
+    def _format_of(self, source: Source) -> QFormat:
+        """Format of a value of the stream, or of a gated product."""
+        return self.formats[source.node]
+
+    def _group(
+        self,
+        node: layers.LayerNode | layers.Statistic,
+        name: str,
+        role: str,
+        program: Program,
+        sources: list[Source],
+        constants: Mapping[str, NDArray[np.int32]],
+        formats: Mapping[str, QFormat],
+        size: int | None = None,
+    ) -> None:
+        keys = []
+        for constant in program.constants:
+            key = f"{name}.{constant}"
+            self.tensors[key] = constants[constant]
+            keys.append((constant, key))
+        self.nodes.append(
+            NeuronGroup(
+                name,
+                tuple(sources),
+                role,
+                size or node.size,
+                program,
+                tuple(keys),
+                tuple((table, TABLES[table]) for table in program.tables),
+                tuple(formats.items()),
+            )
+        )
+        self.values[node.out()] = Source(name)

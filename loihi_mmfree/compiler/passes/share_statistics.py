@@ -1,0 +1,24 @@
+"""A norm is one number for a token and a scaling by it; norms of the same input share the number."""
+
+from __future__ import annotations
+
+from loihi_mmfree.compiler.graph import Graph, Node, Source
+from loihi_mmfree.compiler.layers import Normalise, Scale, Statistic
+
+
+def share_statistics(graph: Graph) -> Graph:
+    """Split every norm into its statistic and its scaling, with equal statistics computed once."""
+    statistics: dict[tuple[Source, tuple[str, ...], float], Statistic] = {}
+    nodes: list[Node] = []
+    for node in graph:
+        if not isinstance(node, Normalise):
+            nodes.append(node)
+            continue
+        key = (node.inputs[0], node.statistic_gains, node.epsilon)
+        if key not in statistics:
+            statistics[key] = Statistic(
+                f"{node.statistic}.rms", node.inputs, 1, node.statistic_gains, node.epsilon, node.size
+            )
+            nodes.append(statistics[key])
+        nodes.append(Scale(node.name, (node.inputs[0], statistics[key].out()), node.size, node.gains))
+    return graph.with_nodes(nodes)

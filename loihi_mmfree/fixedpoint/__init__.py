@@ -1,0 +1,1 @@
+"""Integer arithmetic of the chip: formats, primitives, tables and neuron programs."""

@@ -1,0 +1,206 @@
+"""Neuron programs over NumPy int64: the specification of every other path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+
+from loihi_mmfree.fixedpoint import arithmetic
+from loihi_mmfree.fixedpoint.arithmetic import Integers
+from loihi_mmfree.fixedpoint.program import Instruction, Program
+
+_BINARY: Mapping[str, Callable[[Integers, Integers], Integers]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "min": np.minimum,
+    "max": np.maximum,
+    "shift_right_by": arithmetic.rounding_shift,
+}
+_WITH_IMMEDIATE: Mapping[str, Callable[[Integers, int], Integers]] = {
+    "shift_left": lambda value, distance: value << np.int64(distance),
+    "shift_right": arithmetic.rounding_shift,
+    "high_bits": lambda value, count: value >> np.int64(count),
+    "low_bits": lambda value, count: value & np.int64((1 << count) - 1),
+    "absolute": lambda value, _: np.abs(value),
+    "saturate": arithmetic.saturate,
+    "exponent": arithmetic.even_exponent,
+    "mantissa": arithmetic.mantissa,
+}
+
+
+@dataclass
+class Counters:
+    """What happened while programs ran: values clamped, and values wider than their register declares."""
+
+    saturations: int = 0
+    overflows: int = 0
+
+
+@dataclass
+class Machine:
+    """The registers of a neuron group, for arrays of shape [..., n].
+
+    Parameters
+    ----------
+    constants, tables : mapping name -> int64 array
+        Constants are [n] or [1], tables one-dimensional.
+    counters : Counters
+        Where saturations and, in strict mode, overflows are counted.
+    strict : bool
+        Check every register against its declared width.
+    """
+
+    constants: Mapping[str, Integers]
+    tables: Mapping[str, Integers]
+    counters: Counters = field(default_factory=Counters)
+    strict: bool = False
+    registers: dict[str, Integers] = field(default_factory=dict)
+    outputs: dict[str, Integers] = field(default_factory=dict)
+
+    def execute(
+        self,
+        instructions: tuple[Instruction, ...],
+        inputs: Mapping[str, Integers],
+        states: dict[str, Integers],
+    ) -> None:
+        """Run instructions in order; sends go to `outputs`, stores to `states`."""
+        stored: dict[str, Integers] = {}
+        for each in instructions:
+            if each.operation == "store":
+                stored[each.operands[0]] = self.registers[each.operands[1]]
+            elif each.operation == "send":
+                self.outputs[each.operands[0]] = self.registers[each.operands[1]]
+            else:
+                value = self._evaluate(each, inputs, states)
+                self.registers[each.target] = value
+                if self.strict:
+                    self.counters.overflows += count_overflows(value, each.bits)
+        states.update(stored)
+
+    def _evaluate(
+        self, each: Instruction, inputs: Mapping[str, Integers], states: Mapping[str, Integers]
+    ) -> Integers:
+        operation, registers = each.operation, self.registers
+        if operation in _BINARY:
+            return _BINARY[operation](registers[each.operands[0]], registers[each.operands[1]])
+        if operation in _WITH_IMMEDIATE:
+            before = registers[each.operands[0]]
+            value = _WITH_IMMEDIATE[operation](before, each.immediate)
+            if operation == "saturate":
+                self.counters.saturations += int(np.count_nonzero(value != before))
+            return value
+        if operation == "input":
+            return inputs[each.operands[0]]
+        if operation == "state":
+            return states[each.operands[0]]
+        if operation == "constant":
+            return self.constants[each.operands[0]]
+        if operation == "immediate":
+            return np.array([each.immediate], dtype=np.int64)
+        if operation == "table":
+            return self.tables[each.operands[0]][registers[each.operands[1]]]
+        first, second, third = (registers[name] for name in each.operands)
+        if operation == "select":
+            return np.where(first >= 0, second, third)
+        return arithmetic.lerp(first, second, third, each.immediate)
+
+
+def count_overflows(value: Integers, bits: int) -> int:
+    """Count the values that do not fit a signed integer of `bits` bits."""
+    limit = np.int64(1) << np.int64(bits - 1)
+    return int(np.count_nonzero((value < -limit) | (value >= limit)))
+
+
+@lru_cache(maxsize=4096)
+def recurrence(
+    program: Program,
+) -> tuple[tuple[Instruction, ...], tuple[Instruction, ...], tuple[Instruction, ...]]:
+    """Split a program into what precedes, what is, and what follows its recurrence in time.
+
+    The recurrence is what lies on a path from a state load to a store. Only that part has to walk through a
+    sequence token by token; what precedes and follows it runs for all tokens of a sequence together.
+    """
+    after_load: set[str] = set()
+    for each in program.instructions:
+        if each.operation == "state" or any(name in after_load for name in each.registers):
+            after_load.add(each.target)
+    before_store: set[str] = set()
+    for each in reversed(program.instructions):
+        if each.operation == "store" or each.target in before_store:
+            before_store.update(each.registers)
+    core = tuple(
+        each
+        for each in program.instructions
+        if each.operation == "store" or (each.target in before_store and each.target in after_load)
+    )
+    # A state load which feeds only the outputs still has to see every time step.
+    loads = tuple(each for each in program.instructions if each.operation == "state" and each not in core)
+    first = tuple(
+        each
+        for each in program.instructions
+        if each not in core and each.target and each.target not in after_load
+    )
+    last = tuple(
+        each for each in program.instructions if each not in core and each not in first and each not in loads
+    )
+    return first, loads + core, last
+
+
+def run_program(
+    program: Program,
+    machine: Machine,
+    inputs: Mapping[str, Integers],
+    states: dict[str, Integers],
+) -> dict[str, Integers]:
+    """Run a program on a sequence of time steps.
+
+    Parameters
+    ----------
+    program : Program
+    machine : Machine
+        Holds constants, tables and counters; its registers are overwritten.
+    inputs : mapping name -> int64 array [T, n] or [T, 1]
+        What arrives in each of T time steps.
+    states : dict name -> int64 array [n]
+        Carried on in place, from before the first time step to after the last.
+
+    Returns
+    -------
+    dict port -> int64 array [T, n]
+    """
+    machine.registers, machine.outputs = {}, {}
+    if not program.states:
+        machine.execute(program.instructions, inputs, states)
+        return machine.outputs
+    first, core, last = recurrence(program)
+    machine.execute(first, inputs, states)
+    _walk(core, machine, inputs, states)
+    machine.execute(last, inputs, states)
+    return machine.outputs
+
+
+def _walk(
+    core: tuple[Instruction, ...],
+    machine: Machine,
+    inputs: Mapping[str, Integers],
+    states: dict[str, Integers],
+) -> None:
+    """Run the recurrence step by step and leave its registers stacked over the steps."""
+    written = [each.target for each in core if each.target]
+    outside = {name for each in core for name in each.registers} - set(written)
+    sequences = {name: machine.registers[name] for name in outside}
+    steps = max(len(values) for values in inputs.values())
+    collected: dict[str, list[Integers]] = {name: [] for name in written}
+    step_machine = Machine(machine.constants, machine.tables, machine.counters, machine.strict)
+    for step in range(steps):
+        now = {name: values[step] if values.ndim > 1 else values for name, values in sequences.items()}
+        step_machine.registers = now
+        step_machine.execute(core, inputs, states)
+        for name in written:
+            collected[name].append(step_machine.registers[name])
+    for name, values in collected.items():
+        machine.registers[name] = np.stack(values)

@@ -1,0 +1,93 @@
+"""Ternary weights: four to a byte in the artifact, and their exact dot product."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loihi_mmfree.fixedpoint.arithmetic import Integers
+
+FLOAT32_EXACT_LIMIT = 1 << 24
+"""Below this magnitude every integer, and so every partial sum, is exact in float32."""
+
+
+def pack_ternary(codes: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Pack codes -1, 0, 1 as two bits each (code + 1), four to a byte, low bits first.
+
+    Parameters
+    ----------
+    codes : int8 array [rows, columns]
+
+    Returns
+    -------
+    uint8 array [rows, ceil(columns / 4)]
+        A row starts on a byte; the padding is code 0 (stored as 1).
+    """
+    if codes.size and (codes.min() < -1 or codes.max() > 1):
+        raise ValueError("ternary codes are -1, 0 and 1")
+    rows, columns = codes.shape
+    padded = np.ones((rows, -(-columns // 4) * 4), dtype=np.uint8)
+    padded[:, :columns] = (codes + 1).astype(np.uint8)
+    quads = padded.reshape(rows, -1, 4)
+    places = np.array([1, 4, 16, 64], dtype=np.uint8)
+    return (quads * places).sum(axis=-1, dtype=np.uint8)
+
+
+def unpack_ternary(packed: NDArray[np.uint8], columns: int) -> NDArray[np.int8]:
+    """Invert :func:`pack_ternary`.
+
+    Parameters
+    ----------
+    packed : uint8 array [rows, ceil(columns / 4)]
+    columns : int
+        Number of codes in a row.
+
+    Raises
+    ------
+    ValueError
+        A two-bit field holds 3, which is no code, or the width does not belong to `columns`.
+    """
+    if packed.ndim != 2 or packed.shape[1] != -(-columns // 4):
+        raise ValueError(f"{columns} codes a row take {-(-columns // 4)} bytes, found shape {packed.shape}")
+    fields = np.stack([(packed >> shift) & 3 for shift in (0, 2, 4, 6)], axis=-1)
+    if fields.size and fields.max() > 2:
+        raise ValueError("a two-bit field holds 3, which is no ternary code")
+    return (fields.reshape(packed.shape[0], -1)[:, :columns].astype(np.int8)) - np.int8(1)
+
+
+def ternary_dot(activations: Integers, codes: NDArray[np.int8]) -> Integers:
+    """Return activations @ codes.T exactly.
+
+    Parameters
+    ----------
+    activations : int64 array [..., columns]
+    codes : int8 array [rows, columns]
+
+    Returns
+    -------
+    int64 array [..., rows]
+    """
+    bound = int(np.max(np.abs(activations), initial=0)) * codes.shape[1]
+    exact_type = np.float32 if bound < FLOAT32_EXACT_LIMIT else np.float64
+    product = activations.astype(exact_type) @ codes.T.astype(exact_type)
+    return product.astype(np.int64)
+
+
+def dot_bounds(codes: NDArray[np.int8], low: Integers, high: Integers) -> tuple[Integers, Integers]:
+    """Return the exact range of every row's dot product for inputs between `low` and `high`.
+
+    Parameters
+    ----------
+    codes : int8 array [rows, columns]
+    low, high : int64 array [columns] or [1]
+
+    Returns
+    -------
+    (low, high) : int64 arrays [rows]
+    """
+    columns = codes.shape[1]
+    low, high = np.broadcast_to(low, columns), np.broadcast_to(high, columns)
+    excitatory, inhibitory = (codes > 0).astype(np.float64), (codes < 0).astype(np.float64)
+    lowest = excitatory @ low.astype(np.float64) - inhibitory @ high.astype(np.float64)
+    highest = excitatory @ high.astype(np.float64) - inhibitory @ low.astype(np.float64)
+    return lowest.astype(np.int64), highest.astype(np.int64)

@@ -1,0 +1,1 @@
+"""Loihi 2: what the chip allows, and the host side of running on it."""

@@ -1,0 +1,156 @@
+"""BitLinear: a ternary matrix times an int8-quantized, RMS-normalised input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (the usual name)
+from torch import Tensor, nn
+
+# Upstream's fused kernel has this constant, whatever epsilon the module prints.
+BITLINEAR_EPS = 1e-6
+SMALLEST_MAGNITUDE = 1e-5
+
+
+class RMSNorm(nn.Module):
+    """Divide by the root mean square over the last axis and multiply by a gain.
+
+    Parameters
+    ----------
+    width : int
+        Length of the last axis.
+    eps : float
+        Added to the mean square.
+    """
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [..., width] to [..., width], in float32 whatever the type of `x`."""
+        x = x.float()
+        mean_square = x.square().mean(-1, keepdim=True)
+        return x * (1 / (mean_square + self.eps).sqrt()) * self.weight
+
+
+class BitLinear(nn.Module):
+    """T q(RMS(x) * gain) * s, with T = clamp(round(W / s), -1, 1), s = mean|W| and q per-token int8.
+
+    The product is taken between integers held in floats, which is exact (below 2**24) in any order of
+    summation: batch and single steps, CPU and GPU then differ by nothing but the norm. Gradients pass
+    both roundings unchanged, as they do upstream.
+    Source: matmulfreellm, mmfreelm/ops/fusedbitnet.py (FusedBitLinear).
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        The weight is [outputs, inputs].
+    """
+
+    weight: Tensor
+    frozen_codes: Tensor | None
+    frozen_scale: Tensor | None
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.norm = RMSNorm(inputs, BITLINEAR_EPS)
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.register_buffer("frozen_codes", None, persistent=False)
+        self.register_buffer("frozen_scale", None, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [..., inputs] to [..., outputs]."""
+        activations, activation_scale = quantize_activations(self.norm(x))
+        codes, weight_scale = self.ternary_weight()
+        return F.linear(activations, codes) * (activation_scale * weight_scale)
+
+    def ternary_weight(self) -> tuple[Tensor, Tensor]:
+        """Return the codes [outputs, inputs], as floats, and their scale []."""
+        if self.frozen_codes is not None and self.frozen_scale is not None:
+            return self.frozen_codes, self.frozen_scale
+        return quantize_weight(self.weight)
+
+    def freeze(self) -> None:
+        """Keep the codes of the present weight until the module is trained, loaded or frozen again."""
+        self.unfreeze()
+        with torch.no_grad():
+            self.frozen_codes, self.frozen_scale = quantize_weight(self.weight)
+
+    def unfreeze(self) -> None:
+        """Compute the codes in every call again."""
+        self.frozen_codes = self.frozen_scale = None
+
+    def train(self, mode: bool = True) -> BitLinear:
+        """Set training or evaluation mode; training undoes `freeze`."""
+        if mode:
+            self.unfreeze()
+        super().train(mode)
+        return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.unfreeze()
+        super()._load_from_state_dict(*args, **kwargs)
+
+
+def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Round every token to whole numbers of -128 to 127, half to even, by its own largest magnitude.
+
+    Parameters
+    ----------
+    x : Tensor [..., width]
+
+    Returns
+    -------
+    codes : Tensor [..., width]
+        Whole numbers, as floats; the gradient passes the rounding.
+    scale : Tensor [..., 1]
+        `codes * scale` is close to `x`.
+    """
+    steps = 127.0 / x.detach().abs().amax(-1, keepdim=True).clamp(min=SMALLEST_MAGNITUDE)
+    scaled = x * steps
+    return _straight_through(scaled, scaled.round().clamp(-128, 127)), 1 / steps
+
+
+def quantize_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Round a matrix to -1, 0, 1 by its mean magnitude.
+
+    Returns
+    -------
+    codes : Tensor, shape of `weight`
+        Whole numbers, as floats; the gradient passes the rounding.
+    scale : Tensor []
+        `codes * scale` equals upstream's `weight_quant(weight)` bit for bit.
+    """
+    steps = 1.0 / weight.detach().abs().mean().clamp(min=SMALLEST_MAGNITUDE)
+    scaled = weight * steps
+    return _straight_through(scaled, scaled.round().clamp(-1, 1)), 1 / steps
+
+
+def ternarize(weight: Tensor) -> tuple[Tensor, float]:
+    """Return the ternary codes of a weight matrix and their common scale.
+
+    Parameters
+    ----------
+    weight : Tensor
+        A weight as a checkpoint stores it; computed with in float32.
+
+    Returns
+    -------
+    codes : Tensor of int8, shape of `weight`
+        -1, 0 or 1.
+    scale : float
+        The mean magnitude, as the float32 that upstream multiplies by.
+    """
+    with torch.no_grad():
+        codes, scale = quantize_weight(weight.float())
+    return codes.to(torch.int8), scale.item()
+
+
+def _straight_through(continuous: Tensor, rounded: Tensor) -> Tensor:
+    """Return `rounded`, with the gradient of `continuous`."""
+    if not continuous.requires_grad:
+        return rounded
+    return rounded + (continuous - continuous.detach())

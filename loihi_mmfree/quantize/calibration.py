@@ -1,0 +1,155 @@
+"""Calibration: one float pass over a little text chooses the format of every site, one block at a time."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loihi_mmfree.checkpoint import Checkpoint
+from loihi_mmfree.errors import UsageError
+from loihi_mmfree.fixedpoint.qformat import QFormat
+from loihi_mmfree.quantize.config import QuantizationConfig
+from loihi_mmfree.quantize.parameters import gate_lower_bounds
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+# Tokens that go through a block at once; bounds the memory of large models.
+BATCH_TOKENS = 4096
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a calibration found.
+
+    Parameters
+    ----------
+    config : QuantizationConfig
+        The widths it was made for.
+    formats : mapping of str to QFormat
+        The format of each site.
+    maxima : mapping of str to float
+        The largest magnitude seen at each site.
+    tokens : int
+        Number of tokens read.
+    """
+
+    config: QuantizationConfig
+    formats: Mapping[str, QFormat]
+    maxima: Mapping[str, float]
+    tokens: int
+
+
+def calibrate(
+    checkpoint: Checkpoint,
+    ids: NDArray[np.integer[Any]],
+    config: QuantizationConfig,
+    progress: Callable[[int, int], None] | None = None,
+) -> Calibration:
+    """Choose the format of every site from the largest magnitude that a text brings there.
+
+    Weights are ternary, activations stay float. Only one block is in memory at a time: all tokens go
+    through it, its formats are read, and its float output goes on to the next.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    ids : int array [W, T] or [T]
+        Token ids, in windows that do not see each other.
+    config : QuantizationConfig
+    progress : callable, optional
+        Called as progress(done, total) after each of the L + 2 parts: embedding, blocks, head.
+
+    Raises
+    ------
+    UsageError
+        The ids are empty, not integers, or outside the vocabulary.
+    CheckpointError
+        A site sees values that are not finite; the message names it.
+    """
+    import torch
+
+    from loihi_mmfree.quantize.blocks import load_block, load_embedding, load_head
+
+    windows = torch.from_numpy(_checked_windows(ids, checkpoint.config.vocab_size))
+    bounds = torch.from_numpy(gate_lower_bounds(checkpoint)).float()
+    total = checkpoint.config.num_hidden_layers + 2
+    formats: dict[str, QFormat] = {}
+    maxima: dict[str, float] = {}
+
+    def finish(part: nn.Module, done: int) -> None:
+        _read_sites(part, formats, maxima)
+        if progress is not None:
+            progress(done, total)
+
+    with torch.no_grad():
+        embedding = load_embedding(checkpoint, config)
+        with observing(embedding):
+            embedding.output(embedding.weight)
+            residual = embedding(windows)
+        finish(embedding, 1)
+        for layer, bound in enumerate(bounds):
+            block = load_block(checkpoint, layer, config)
+            with observing(block):
+                residual = torch.cat([block(batch, bound) for batch in _batches(residual)])
+            finish(block, layer + 2)
+        head = load_head(checkpoint, config)
+        with observing(head):
+            for batch in _batches(residual):
+                head.lm_head.quantized_input(head.norm(batch))
+        finish(head, total)
+    return Calibration(config, formats, maxima, windows.numel())
+
+
+@contextmanager
+def observing(module: nn.Module) -> Iterator[None]:
+    """Let every quantizer in a module note what passes through it, and take its format at the end.
+
+    Activations pass unchanged. Weights stay ternary, unlike in Brevitas' plain `calibration_mode`: without
+    them this is another model.
+    """
+    with warnings.catch_warnings():
+        # It advises to install a package that has nothing to do with this.
+        warnings.filterwarnings("ignore", message="fast_hadamard_transform")
+        from brevitas.graph.calibrate import QuantizationStatusManager, calibration_mode
+
+    with calibration_mode(module):
+        QuantizationStatusManager.enable_weight_quantization(module, is_training=False)
+        yield
+
+
+def _read_sites(part: nn.Module, formats: dict[str, QFormat], maxima: dict[str, float]) -> None:
+    """Add the formats and maxima of all sites in a module."""
+    from loihi_mmfree.quantize.blocks import quantizers
+
+    for quantizer in quantizers(part):
+        formats[quantizer.site] = quantizer.scaling.qformat()
+        maxima[quantizer.site] = quantizer.scaling.maximum.item()
+
+
+def _batches(residual: Tensor) -> tuple[Tensor, ...]:
+    """Split [W, T, H] along the windows into pieces of about BATCH_TOKENS tokens."""
+    return residual.split(max(1, BATCH_TOKENS // residual.shape[1]))
+
+
+def _checked_windows(ids: NDArray[np.integer[Any]], vocab_size: int) -> NDArray[np.int64]:
+    """Return ids as int64 [W, T], or say what is wrong with them."""
+    ids = np.asarray(ids)
+    if ids.ndim not in (1, 2) or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
+        raise UsageError(
+            f"calibration: token ids must be whole numbers of shape [windows, tokens] or [tokens], at least one; "
+            f"found {ids.dtype} of shape {list(ids.shape)}"
+        )
+    smallest, largest = int(ids.min()), int(ids.max())
+    if smallest < 0 or largest >= vocab_size:
+        raise UsageError(
+            f"calibration: token ids range from {smallest} to {largest}, the vocabulary from 0 to "
+            f"{vocab_size - 1}; use the tokenizer of this checkpoint"
+        )
+    return np.atleast_2d(ids).astype(np.int64)

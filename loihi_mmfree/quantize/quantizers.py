@@ -1,0 +1,256 @@
+"""The Brevitas quantizers: ternary absmean weights and calibrated power-of-two activations."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import brevitas.nn as qnn
+import torch
+from brevitas.core.function_wrapper import Identity, RoundSte, TensorClampSte
+from brevitas.core.restrict_val import PowerOfTwoRestrictValue
+from brevitas.core.scaling import SCALAR_SHAPE, ParameterScaling
+from brevitas.function.ops import max_int, min_int
+from brevitas.function.ops_ste import round_ste
+from brevitas.inject.enum import RestrictValueType, ScalingImplType, ScalingPerOutputType
+from brevitas.quant.base import NarrowIntQuant
+from brevitas.quant.solver.act import ActQuantSolver
+from brevitas.quant.solver.weight import WeightQuantSolver
+from torch import Tensor, nn
+
+from loihi_mmfree.errors import CheckpointError, UsageError
+from loihi_mmfree.fixedpoint.qformat import QFormat
+
+# Upstream clamps the mean magnitude of a weight matrix to this (mmfreelm/ops/fusedbitnet.py, weight_quant).
+SMALLEST_WEIGHT_SCALE = 1e-5
+# A site whose values all stay below this carries nothing; 2**-64 is far below every useful format.
+SMALLEST_MAXIMUM = 2.0**-64
+
+
+def covering_format(bits: int, maximum: float, headroom_bits: int = 0) -> QFormat:
+    """Return the finest format that holds a calibrated maximum with some bits to spare.
+
+    A site which was zero throughout gets the format that holds 1.0: any format represents its zeros,
+    and this one still represents values of ordinary size should they ever come.
+
+    Parameters
+    ----------
+    bits : int
+        Width in bits including the sign.
+    maximum : float
+        Largest magnitude seen, finite.
+    headroom_bits : int
+        The format holds 2**headroom_bits times the maximum.
+    """
+    if maximum < SMALLEST_MAXIMUM:
+        maximum = 1.0
+    return QFormat.covering(bits, math.ldexp(maximum, headroom_bits))
+
+
+class AbsoluteMean(nn.Module):
+    """Mean magnitude of a weight matrix, outside the graph of gradients: the ternary scale."""
+
+    # Brevitas' injector needs a constructor with a plain argument list.
+    def __init__(self) -> None:
+        super().__init__()
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the mean magnitude, a scalar."""
+        return weight.detach().abs().mean()
+
+
+class ReciprocalRounding(nn.Module):
+    """Integers as upstream makes them: round(w * (1 / scale)), which division does not always reproduce.
+
+    Source: matmulfreellm, mmfreelm/ops/fusedbitnet.py, `weight_quant`. The gradient passes straight
+    through the rounding and the clamping. It has the interface of Brevitas' `IntQuant`.
+    """
+
+    def __init__(self, narrow_range: bool, signed: bool, input_view_impl: nn.Module) -> None:
+        super().__init__()
+        self.narrow_range = narrow_range
+        self.signed = signed
+        self.input_view_impl = input_view_impl
+        self.clamp = TensorClampSte()
+
+    def forward(self, scale: Tensor, zero_point: Tensor, bit_width: Tensor, weight: Tensor) -> Tensor:
+        """Return codes * scale."""
+        codes = round_ste(weight * (1.0 / scale))
+        smallest = min_int(self.signed, self.narrow_range, bit_width)
+        largest = max_int(self.signed, self.narrow_range, bit_width)
+        return self.clamp(codes, smallest, largest) * scale
+
+
+class TernaryWeight(NarrowIntQuant, WeightQuantSolver):
+    """Ternary absmean weights: codes -1, 0, 1 and one scale, the mean magnitude of the matrix.
+
+    A narrow 2-bit integer quantizer rather than Brevitas' ternary one, which masks gradients.
+    """
+
+    bit_width = 2
+    int_quant = ReciprocalRounding
+    scaling_impl_type = ScalingImplType.STATS
+    scaling_stats_impl = AbsoluteMean
+    scaling_stats_input_view_shape_impl = Identity
+    scaling_min_val = SMALLEST_WEIGHT_SCALE
+    scaling_per_output_type = ScalingPerOutputType.TENSOR
+    restrict_scaling_type = RestrictValueType.FP
+
+
+class _HalfUp(torch.autograd.Function):
+    """Round half up, exact in floating point; the gradient passes straight through."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        # Adding 1/2 first would itself round: 0.49999997 + 0.5 is 1 in float32.
+        floor = value.floor()
+        return floor + (value - floor >= 0.5).to(value.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0]
+
+
+class RoundHalfUp(nn.Module):
+    """Rule R4, round half up, as a Brevitas `float_to_int_impl`."""
+
+    # Brevitas' injector needs a constructor with a plain argument list.
+    def __init__(self) -> None:
+        super().__init__()
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Return floor(value + 1/2)."""
+        return _HalfUp.apply(value)
+
+
+class CalibratedScaling(ParameterScaling):
+    """A learned power-of-two scale that starts from the largest magnitude seen in calibration.
+
+    Brevitas' own runtime statistics average the maxima of batches, clip a maximum at an exact power of
+    two, and without calibration silently use 1. This one keeps the true maximum, covers it, and refuses.
+
+    Parameters
+    ----------
+    site : str
+        Name for messages.
+    bit_width : int
+        Width in bits including the sign.
+    headroom_bits : int
+        Bits to keep above the calibrated maximum.
+    """
+
+    maximum: Tensor
+
+    def __init__(self, site: str, bit_width: int, headroom_bits: int) -> None:
+        super().__init__(
+            scaling_init=1.0,
+            scaling_shape=SCALAR_SHAPE,
+            restrict_scaling_impl=PowerOfTwoRestrictValue(RoundSte()),
+        )
+        self.site = site
+        self.bits = bit_width
+        self.headroom_bits = headroom_bits
+        self.register_buffer("maximum", torch.tensor(-math.inf))
+        self.calibrated = False
+        # Brevitas' calibration_mode raises this while it collects, and calls init_scale at its end.
+        self.collect_stats_steps = 0
+
+    def forward(self, value: Tensor, threshold: Tensor) -> Tensor:
+        """Return the value of one unit; while calibrating, note the magnitude of `value`."""
+        if self.collect_stats_steps > 0:
+            self.maximum = torch.maximum(self.maximum, value.detach().abs().amax().to(self.maximum.dtype))
+        elif not self.calibrated:
+            self._refuse()
+        return super().forward(value, threshold)
+
+    def init_scale(self) -> None:
+        """End the calibration: take the format that covers what was seen. Nothing seen changes nothing."""
+        self.collect_stats_steps = 0
+        maximum = self.maximum.item()
+        if math.isfinite(maximum):
+            self.set_format(covering_format(self.bits, maximum, self.headroom_bits))
+
+    def set_format(self, qformat: QFormat) -> None:
+        """Take a format of the same width instead of a calibration."""
+        # The parameter is log2 of the value at which the range ends: 2**(bits - 1) units.
+        nn.init.constant_(self.value, qformat.bits - 1 - qformat.frac)
+        self.calibrated = True
+
+    def qformat(self) -> QFormat:
+        """Return the format in use.
+
+        Raises
+        ------
+        CheckpointError
+            The calibration met values that are not finite.
+        UsageError
+            The quantizer was not calibrated.
+        """
+        if not self.calibrated:
+            self._refuse()
+        return QFormat(self.bits, self.bits - 1 - round(self.value.item()))
+
+    def get_extra_state(self) -> Tensor:
+        """Return what a state dict needs beyond the tensors."""
+        return torch.tensor(self.calibrated)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Restore what `get_extra_state` returned."""
+        self.calibrated = bool(state)
+
+    def _refuse(self) -> None:
+        if self.maximum.item() == -math.inf:
+            raise UsageError(f"{self.site}: the quantizer is not calibrated; run a calibration through it first")
+        raise CheckpointError(
+            f"{self.site}: the calibration met a magnitude of {self.maximum.item()}; only finite values can be "
+            "quantized. Check the weights and norm gains that lead to this site"
+        )
+
+
+class PowerOfTwoActivation(NarrowIntQuant, ActQuantSolver):
+    """Activations n * 2**-frac with |n| <= 2**(bits-1) - 1, rounded half up: exactly a `QFormat`."""
+
+    float_to_int_impl = RoundHalfUp
+    scaling_impl = CalibratedScaling
+    scaling_per_output_type = ScalingPerOutputType.TENSOR
+    restrict_scaling_type = RestrictValueType.POWER_OF_TWO
+
+
+class ActivationQuantizer(qnn.QuantIdentity):
+    """The quantizer of one named site.
+
+    Parameters
+    ----------
+    site : str
+        Name of the site, e.g. `layers.0.attn.state`.
+    bits : int
+        Width in bits including the sign.
+    headroom_bits : int
+        Bits to keep above the calibrated maximum.
+    """
+
+    def __init__(self, site: str, bits: int, headroom_bits: int = 0) -> None:
+        super().__init__(
+            act_quant=PowerOfTwoActivation, site=site, bit_width=bits, headroom_bits=headroom_bits
+        )
+        self.site = site
+
+    @property
+    def scaling(self) -> CalibratedScaling:
+        """The module that holds the scale."""
+        return self.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl
+
+
+def ternary_linear(weight: Tensor) -> qnn.QuantLinear:
+    """Return a Brevitas linear layer without bias with the given weight [out, in], quantized to ternary."""
+    outputs, inputs = weight.shape
+    layer = qnn.QuantLinear(inputs, outputs, bias=False, weight_quant=TernaryWeight)
+    layer.weight.data = weight
+    return layer
+
+
+def ternary_codes(layer: qnn.QuantLinear) -> tuple[Tensor, float]:
+    """Return the codes (int8 [out, in]) and the scale of a layer's quantized weight."""
+    with torch.no_grad():
+        weight = layer.quant_weight()
+    return weight.int().to(torch.int8), weight.scale.item()

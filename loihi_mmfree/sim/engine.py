@@ -1,0 +1,65 @@
+"""The integer engine: the neuron programs over NumPy, with neither Lava nor torch."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loihi_mmfree.compiler.executor import Executor, Tap
+from loihi_mmfree.compiler.graph import Graph
+from loihi_mmfree.compiler.nodes import LogitsOut, TokenIn
+from loihi_mmfree.fixedpoint.arithmetic import Integers
+from loihi_mmfree.fixedpoint.interpreter import Counters
+
+
+class Engine:
+    """Runs a network token-exactly and keeps its recurrent state between calls.
+
+    Parameters
+    ----------
+    graph : Graph
+        Lowered.
+    strict : bool
+        Check every register and accumulator against its declared width and count overflows.
+    """
+
+    def __init__(self, graph: Graph, strict: bool = False) -> None:
+        self.graph = graph
+        self._tokens = next(node for node in graph if isinstance(node, TokenIn))
+        self._logits = next(node for node in graph if isinstance(node, LogitsOut))
+        inner = tuple(node for node in graph if not isinstance(node, TokenIn))
+        self._executor = Executor(graph, inner, strict)
+
+    @property
+    def logit_scale(self) -> float:
+        """Real value of one unit of a logit."""
+        return self._logits.scale
+
+    @property
+    def counters(self) -> Counters:
+        """Saturations and overflows since the engine was made."""
+        return self._executor.counters
+
+    def reset(self) -> None:
+        """Forget the sequence so far."""
+        self._executor.reset()
+
+    def process(self, ids: NDArray[np.int64], tap: Tap | None = None) -> NDArray[np.int32]:
+        """Read tokens and return the logits after each of them.
+
+        Parameters
+        ----------
+        ids : int64 array [T]
+            At least one id below the vocabulary size.
+        tap : callable, optional
+            Called with (Source, int64 array [T, n]) for every message, as it is computed.
+
+        Returns
+        -------
+        int32 array [T, V]
+            Times `logit_scale`, the real logits.
+        """
+        rows: Integers = self.graph.tensors[self._tokens.table][ids].astype(np.int64)
+        wanted = self._logits.inputs[0]
+        values = self._executor.run({self._tokens.out(): rows}, [wanted], tap)
+        return values[wanted].astype(np.int32)

@@ -1,0 +1,189 @@
+"""Who runs next: a ProcessModel, a RuntimeService, or the host that called them. One of them at a time.
+
+Lava's actors are sequential programs that block on channels. Here each is a greenlet: when it blocks, the
+next one that can continue takes over, first come first served, so that a run is deterministic. When nobody
+can continue, the host gets its turn back; if the host itself waits for a message then, that message can never
+come, and the deadlock is reported instead of hanging.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from greenlet import GreenletExit, getcurrent, greenlet
+
+from loihi_mmfree.errors import SimulationError
+
+REPORTED_WAITS = 8
+"""A deadlock report lists this many waiting processes, and the number of the others."""
+
+
+class Waitable(Protocol):
+    """A port, as the scheduler sees it."""
+
+    waiter: Actor | None
+    label: str
+
+    def is_ready(self) -> bool:
+        """Whether the port's next operation can be carried out at once."""
+
+    def pending(self) -> str:
+        """Say what somebody who waits for this port waits for."""
+
+
+class Actor:
+    """Somebody who sends and receives: a ProcessModel, a RuntimeService, or the host.
+
+    Attributes
+    ----------
+    name : str
+        How messages to the user call it.
+    greenlet : greenlet.greenlet
+        Its thread of control.
+    waiting_for : tuple of Waitable
+        The ports of which one has to get ready before it can continue; empty if it can.
+    """
+
+    __slots__ = ("greenlet", "name", "waiting_for")
+
+    def __init__(self, name: str, control: greenlet) -> None:
+        self.name = name
+        self.greenlet = control
+        self.waiting_for: tuple[Waitable, ...] = ()
+
+
+class Scheduler:
+    """Runs actors one at a time. Whoever creates it is the host, and has to stay in the same thread."""
+
+    def __init__(self) -> None:
+        self._host = Actor("the host", getcurrent())
+        self._running = self._host
+        self._ready: deque[Actor] = deque()
+        self._actors: list[Actor] = []
+
+    def spawn(self, name: str, body: Any) -> None:
+        """Start an actor and let it run until it first waits.
+
+        Parameters
+        ----------
+        name : str
+            How messages to the user call it.
+        body : AbstractPyProcessModel or AbstractRuntimeService
+            What it does: `body.start()`.
+
+        Raises
+        ------
+        SimulationError
+            If it fails.
+        """
+        actor = Actor(name, greenlet(lambda: _perform(name, body), self._host.greenlet))
+        self._actors.append(actor)
+        self._give_turn_to(actor)
+
+    def wait(self, *ports: Waitable) -> None:
+        """Let others run until one of the ports is ready.
+
+        Raises
+        ------
+        SimulationError
+            In the host: an actor failed, or the ports can never get ready. All actors have ended then.
+        """
+        me = self._running
+        me.waiting_for = ports
+        for port in ports:
+            port.waiter = me
+        while me.waiting_for:
+            if self._ready:
+                self._give_turn_to(self._ready.popleft())
+            elif me is self._host:
+                report = self._deadlock()
+                self.end()
+                raise SimulationError(report)
+            else:
+                self._give_turn_to(self._host)
+
+    def wake(self, actor: Actor) -> None:
+        """Note that an actor which waits can continue. Called when one of its ports gets ready."""
+        for port in actor.waiting_for:
+            port.waiter = None
+        actor.waiting_for = ()
+        self._ready.append(actor)
+
+    def poll(self, port: Waitable) -> None:
+        """Let others run before somebody concludes that a port is not ready, so that polling loops end.
+
+        For an actor that is one turn of each other actor. For the host, time does not pass in the network but
+        while it waits, so the network runs until the port is ready or nothing can run.
+        """
+        me = self._running
+        if me is self._host:
+            while self._ready and not port.is_ready():
+                self._give_turn_to(self._ready.popleft())
+        elif self._ready:
+            self._ready.append(me)
+            self._give_turn_to(self._ready.popleft())
+
+    def end(self) -> None:
+        """End all actors where they stand. For the host only; does nothing the second time."""
+        actors, self._actors = self._actors, []
+        self._ready.clear()
+        for actor in actors:
+            if not actor.greenlet.dead:
+                self._running = actor
+                actor.greenlet.throw(GreenletExit)
+        self._running = self._host
+
+    def _give_turn_to(self, other: Actor) -> None:
+        me = self._running
+        self._running = other
+        try:
+            other.greenlet.switch()
+        except BaseException:
+            # In the host: an actor failed, or Ctrl-C came in it. In an actor: the host ends it.
+            if me is self._host:
+                self.end()
+            raise
+        finally:
+            self._running = me
+
+    def _deadlock(self) -> str:
+        goal = " or ".join(port.pending() for port in self._host.waiting_for)
+        if not self._actors:
+            return f"the host waits {goal}, but the network has ended: build it anew to run it again"
+        stuck = [
+            f"{actor.name} waits {actor.waiting_for[0].pending()}"
+            for actor in self._actors
+            if actor.waiting_for and all(port.label for port in actor.waiting_for)
+        ]
+        if not stuck:
+            return (
+                f"the host waits {goal}, but every process is at rest: more was asked for than the run sends"
+            )
+        listed = "; ".join(stuck[:REPORTED_WAITS])
+        more = f"; and {len(stuck) - REPORTED_WAITS} more" if len(stuck) > REPORTED_WAITS else ""
+        return (
+            f"deadlock: the host waits {goal}, but no process can continue: {listed}{more}. "
+            "Every cycle of processes needs a synapse (one time step of delay), every receive a send, "
+            "and the host has to take what an external pipe cannot hold"
+        )
+
+
+@contextmanager
+def failures_named(name: str, body: Any = None) -> Iterator[None]:
+    """Raise what fails within this block as a SimulationError that names the actor and its time step."""
+    try:
+        yield
+    except SimulationError:
+        raise
+    except Exception as error:
+        time_step = getattr(body, "time_step", 0)
+        when = f" in time step {time_step}" if time_step else ""
+        raise SimulationError(f"{name} failed{when}: {type(error).__name__}: {error}") from error
+
+
+def _perform(name: str, body: Any) -> None:
+    with failures_named(name, body):
+        body.start()
