@@ -17,14 +17,14 @@ from loihi_mmfree.model import MatMulFreeLM, logits_function
 from loihi_mmfree.perplexity import perplexity
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="folder with config.json, weights and tokenizer.json")
     parser.add_argument("text", type=Path, help="text file, UTF-8")
     parser.add_argument("--window", type=int, default=512, help="tokens in a window (default 512)")
     parser.add_argument("--windows", type=int, default=64, help="how many windows; 0 is all (default 64)")
     parser.add_argument("--device", default="cpu", help="torch device (default cpu)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     try:
         checkpoint = open_checkpoint(arguments.checkpoint)
         if checkpoint.tokenizer_path is None:

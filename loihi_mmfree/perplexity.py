@@ -40,8 +40,7 @@ def perplexity(
         There is nothing to predict.
     """
     losses = [
-        token_losses(np.asarray(logits_of(piece))[:-1], piece[1:])
-        for piece in text_windows(ids, window, windows)
+        token_losses(np.asarray(logits_of(piece))[:-1], piece[1:]) for piece in text_windows(ids, window, windows)
     ]
     return math.exp(float(np.concatenate(losses).mean()))
 

@@ -71,9 +71,7 @@ class Executor:
         for node in self.nodes:
             if isinstance(node, NeuronGroup):
                 zero = np.zeros(node.size, dtype=np.int64)
-                self.groups[node.name].variables.update(
-                    {state.name: zero.copy() for state in node.program.states}
-                )
+                self.groups[node.name].variables.update({state.name: zero.copy() for state in node.program.states})
 
     @property
     def counters(self) -> Counters:

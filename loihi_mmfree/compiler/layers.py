@@ -210,8 +210,6 @@ def _channel_mixer(config: ModelConfig, layer: int, stream: Source) -> list[Node
         parts=(".gate", ".up"),
     )
     output = Glu(f"{name}.mlp.output", (gate_proj[1].out(), gate_proj[2].out()), intermediate)
-    down_proj = _bit_linear(
-        f"{name}.mlp.down_proj", output.out(), intermediate, hidden, f"{tensor}.mlp.down_proj"
-    )
+    down_proj = _bit_linear(f"{name}.mlp.down_proj", output.out(), intermediate, hidden, f"{tensor}.mlp.down_proj")
     residual = Add(f"{name}.mlp.residual", (stream, down_proj[-1].out()), hidden)
     return [norm, *gate_proj, output, *down_proj, residual]

@@ -200,9 +200,7 @@ def mlgru_program(formats: MlGruFormats, bounded: bool, squares: Squares) -> Pro
     f = _requantize(b, b.input("f", ACCUMULATOR_BITS), formats.forget_requantizer, formats.forget.bits)
     forget = _sigmoid(b, f, formats.forget.frac)
     if bounded:
-        forget = b.lerp(
-            b.constant("lower_bound", 17), b.immediate(_ONE), forget, tables.SIGMOID_FRACTION_BITS
-        )
+        forget = b.lerp(b.constant("lower_bound", 17), b.immediate(_ONE), forget, tables.SIGMOID_FRACTION_BITS)
     swish = _swish(b, i, formats.input.frac)
     candidate = b.saturate(
         b.shift(swish, formats.input.frac + _GATE_GUARD_BITS - formats.state.frac), formats.state.bits

@@ -77,9 +77,7 @@ def _node_from_data(data: Mapping[str, Any]) -> Node:
             case "program":
                 values["program"] = Program.from_dict(value)
             case "formats":
-                values["formats"] = tuple(
-                    (str(port), QFormat(int(bits), int(frac))) for port, bits, frac in value
-                )
+                values["formats"] = tuple((str(port), QFormat(int(bits), int(frac))) for port, bits, frac in value)
             case "constants" | "tables":
                 values[field.name] = tuple((str(name), str(key)) for name, key in value)
             case _:

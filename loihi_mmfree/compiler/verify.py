@@ -97,9 +97,7 @@ def _require_width(node: Node, what: str, interval: Interval, bits: int, violati
         violations.append(Violation(node.name, f"{what} of {bits} bits", interval.magnitude, allowed))
 
 
-def node_parameters(
-    graph: Graph, node: NeuronGroup
-) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
+def node_parameters(graph: Graph, node: NeuronGroup) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
     """Return a group's constants and tables as int64 arrays by their names in the program."""
     constants = {name: graph.tensors[key].astype(np.int64) for name, key in node.constants}
     tables = {name: graph.tensors[key].astype(np.int64) for name, key in node.tables}

@@ -22,7 +22,10 @@ class Backbone(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
+        # Not nn.Embedding(V, H): that draws random numbers, which on the meta device takes seconds.
+        self.embeddings = nn.Embedding.from_pretrained(
+            torch.empty(config.vocab_size, config.hidden_size), freeze=False
+        )
         self.lower_bounds = (
             nn.Parameter(torch.zeros(config.num_hidden_layers, config.input_dim))
             if config.use_lower_bound
@@ -66,7 +69,8 @@ class MatMulFreeLM(nn.Module):
         self.config = config
         self.model = Backbone(config)
         self.lm_head = BitLinear(config.hidden_size, config.vocab_size)
-        self._initialise()
+        if not self.lm_head.weight.is_meta:
+            self._initialise()
         self._tie()
 
     @classmethod

@@ -32,16 +32,17 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., width] to [..., width], in float32 whatever the type of `x`."""
         x = x.float()
-        mean_square = x.square().mean(-1, keepdim=True)
+        mean_square = x.square().mean(-1, keepdim=True, dtype=torch.float64).float()
         return x * (1 / (mean_square + self.eps).sqrt()) * self.weight
 
 
 class BitLinear(nn.Module):
     """T q(RMS(x) * gain) * s, with T = clamp(round(W / s), -1, 1), s = mean|W| and q per-token int8.
 
-    The product is taken between integers held in floats, which is exact (below 2**24) in any order of
-    summation: batch and single steps, CPU and GPU then differ by nothing but the norm. Gradients pass
-    both roundings unchanged, as they do upstream.
+    The product is taken between integers held in floats, which is exact (below 2**24), and the two means
+    are taken in float64. So no order of summation shows in the result, be it of a batch, a single step or
+    more threads. (Upstream's shows in the last bit, and a rounding may then fall to the other side.)
+    Gradients pass both roundings unchanged, as they do upstream.
     Source: matmulfreellm, mmfreelm/ops/fusedbitnet.py (FusedBitLinear).
 
     Parameters
@@ -124,7 +125,8 @@ def quantize_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
     scale : Tensor []
         `codes * scale` equals upstream's `weight_quant(weight)` bit for bit.
     """
-    steps = 1.0 / weight.detach().abs().mean().clamp(min=SMALLEST_MAGNITUDE)
+    magnitude = weight.detach().abs().mean(dtype=torch.float64).float()
+    steps = 1.0 / magnitude.clamp(min=SMALLEST_MAGNITUDE)
     scaled = weight * steps
     return _straight_through(scaled, scaled.round().clamp(-1, 1)), 1 / steps
 

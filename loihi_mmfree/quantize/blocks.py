@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 
 import brevitas.nn as qnn
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 (the usual name)
 from torch import Tensor, nn
 
 from loihi_mmfree.checkpoint import Checkpoint, ModelConfig
@@ -210,6 +210,8 @@ class QuantizedModel(nn.Module):
     model : ModelConfig
     config : QuantizationConfig
     """
+
+    no_bounds: Tensor
 
     def __init__(self, model: ModelConfig, config: QuantizationConfig) -> None:
         super().__init__()

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +18,16 @@ from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.quantize.config import QuantizationConfig
 from loihi_mmfree.quantize.parameters import gate_lower_bounds
+from loihi_mmfree.text import Tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 # Tokens that go through a block at once; bounds the memory of large models.
 BATCH_TOKENS = 4096
+# Length of the windows of the built-in text, and the seed of the random ids that stand in for one.
+WINDOW = 256
+RANDOM_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,25 @@ class Calibration:
     formats: Mapping[str, QFormat]
     maxima: Mapping[str, float]
     tokens: int
+
+
+@dataclass(frozen=True)
+class CalibrationIds:
+    """Token ids to calibrate with.
+
+    Parameters
+    ----------
+    ids : int64 array [W, T]
+        Windows of tokens.
+    source : str
+        Where they come from, for reports.
+    warning : str or None
+        What the user should know about them.
+    """
+
+    ids: NDArray[np.int64]
+    source: str
+    warning: str | None = None
 
 
 def calibrate(
@@ -143,8 +168,8 @@ def _checked_windows(ids: NDArray[np.integer[Any]], vocab_size: int) -> NDArray[
     ids = np.asarray(ids)
     if ids.ndim not in (1, 2) or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
         raise UsageError(
-            f"calibration: token ids must be whole numbers of shape [windows, tokens] or [tokens], at least one; "
-            f"found {ids.dtype} of shape {list(ids.shape)}"
+            "calibration: token ids must be whole numbers of shape [windows, tokens] or [tokens], at least "
+            f"one; found {ids.dtype} of shape {list(ids.shape)}"
         )
     smallest, largest = int(ids.min()), int(ids.max())
     if smallest < 0 or largest >= vocab_size:
@@ -153,3 +178,67 @@ def _checked_windows(ids: NDArray[np.integer[Any]], vocab_size: int) -> NDArray[
             f"{vocab_size - 1}; use the tokenizer of this checkpoint"
         )
     return np.atleast_2d(ids).astype(np.int64)
+
+
+def calibration_ids(
+    tokenizer_path: Path | None,
+    vocab_size: int,
+    tokens: int = 4096,
+    text: str | None = None,
+) -> CalibrationIds:
+    """Return ids to calibrate with: windows spread evenly over a text, or random ids without a tokenizer.
+
+    Parameters
+    ----------
+    tokenizer_path : Path or None
+        A `tokenizer.json`.
+    vocab_size : int
+        Number of tokens of the model.
+    tokens : int
+        How many to return at most; a short text gives fewer.
+    text : str, optional
+        A text of the user's. The default is built in: ten passages of public-domain prose and verse
+        (Austen, Dickens, Conan Doyle, Wells, Stoker, Burroughs, Shakespeare; from Project Gutenberg).
+
+    Raises
+    ------
+    UsageError
+        The text is empty, or its tokens are not in the model's vocabulary.
+    CheckpointError
+        The tokenizer cannot be read.
+    """
+    if tokens < 1:
+        raise UsageError(f"calibration: at least one token is needed, found {tokens}")
+    if tokenizer_path is None:
+        if text is not None:
+            raise UsageError("calibration: there is no tokenizer.json to read the text with; give token ids")
+        return _random_ids(vocab_size, tokens)
+    source = "built-in text" if text is None else "given text"
+    ids = Tokenizer(tokenizer_path).encode(_built_in_text() if text is None else text)
+    if not ids:
+        raise UsageError("calibration: the text holds no tokens")
+    windows = _spread_windows(_checked_windows(np.array(ids), vocab_size)[0], tokens)
+    return CalibrationIds(windows, source)
+
+
+def _built_in_text() -> str:
+    return resources.files("loihi_mmfree").joinpath("data/calibration.txt").read_text(encoding="utf-8")
+
+
+def _spread_windows(ids: NDArray[np.int64], tokens: int) -> NDArray[np.int64]:
+    """Return [W, T] windows of WINDOW tokens, or a single shorter one, spread evenly over the ids."""
+    length = min(WINDOW, tokens, ids.size)
+    count = min(tokens, ids.size) // length
+    starts = np.linspace(0, ids.size - length, count).astype(np.int64)
+    return np.stack([ids[start : start + length] for start in starts])
+
+
+def _random_ids(vocab_size: int, tokens: int) -> CalibrationIds:
+    """Return seeded random ids and a warning."""
+    length = min(WINDOW, tokens)
+    ids = np.random.default_rng(RANDOM_SEED).integers(vocab_size, size=(tokens // length, length))
+    warning = (
+        "the checkpoint has no tokenizer.json, so that the formats are calibrated on random tokens and may "
+        "fit real text badly; put the tokenizer beside the weights, or give token ids"
+    )
+    return CalibrationIds(ids, f"random ids, seed {RANDOM_SEED}", warning)

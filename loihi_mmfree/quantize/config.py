@@ -58,7 +58,7 @@ class QuantizationConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= largest:
                 raise UsageError(
-                    f"quantization: {name} is {value!r}; it must be a whole number from {smallest} to {largest}"
+                    f"quantization: {name} is {value!r}; allowed: whole numbers from {smallest} to {largest}"
                 )
 
     def to_dict(self) -> dict[str, int]:

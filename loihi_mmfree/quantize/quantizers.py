@@ -60,7 +60,9 @@ class AbsoluteMean(nn.Module):
 
 
 class ReciprocalRounding(nn.Module):
-    """Integers as upstream makes them: round(w * (1 / scale)), which division does not always reproduce.
+    """Ternary weights as upstream makes them: round(w * (1 / scale)), clamped, divided by (1 / scale).
+
+    Dividing by the scale instead gives another code or another last bit here and there.
 
     Source: matmulfreellm, mmfreelm/ops/fusedbitnet.py, `weight_quant`. The gradient passes straight
     through the rounding and the clamping. It has the interface of Brevitas' `IntQuant`.
@@ -74,11 +76,11 @@ class ReciprocalRounding(nn.Module):
         self.clamp = TensorClampSte()
 
     def forward(self, scale: Tensor, zero_point: Tensor, bit_width: Tensor, weight: Tensor) -> Tensor:
-        """Return codes * scale."""
-        codes = round_ste(weight * (1.0 / scale))
+        """Return the quantized weight: -s, 0 or s, with s = 1 / (1 / scale)."""
+        steps = 1.0 / scale
         smallest = min_int(self.signed, self.narrow_range, bit_width)
         largest = max_int(self.signed, self.narrow_range, bit_width)
-        return self.clamp(codes, smallest, largest) * scale
+        return self.clamp(round_ste(weight * steps), smallest, largest) / steps
 
 
 class TernaryWeight(NarrowIntQuant, WeightQuantSolver):
@@ -200,10 +202,10 @@ class CalibratedScaling(ParameterScaling):
 
     def _refuse(self) -> None:
         if self.maximum.item() == -math.inf:
-            raise UsageError(f"{self.site}: the quantizer is not calibrated; run a calibration through it first")
+            raise UsageError(f"{self.site}: the quantizer is not calibrated; run a calibration through it")
         raise CheckpointError(
-            f"{self.site}: the calibration met a magnitude of {self.maximum.item()}; only finite values can be "
-            "quantized. Check the weights and norm gains that lead to this site"
+            f"{self.site}: the calibration met a magnitude of {self.maximum.item()}; only finite values can "
+            "be quantized. Check the weights and norm gains that lead to this site"
         )
 
 
@@ -250,7 +252,10 @@ def ternary_linear(weight: Tensor) -> qnn.QuantLinear:
 
 
 def ternary_codes(layer: qnn.QuantLinear) -> tuple[Tensor, float]:
-    """Return the codes (int8 [out, in]) and the scale of a layer's quantized weight."""
+    """Return the codes (int8 [out, in]) and the scale of a layer's quantized weight.
+
+    Their product is the quantized weight, and upstream's, bit for bit.
+    """
     with torch.no_grad():
         weight = layer.quant_weight()
-    return weight.int().to(torch.int8), weight.scale.item()
+    return weight.int().to(torch.int8), (1.0 / (1.0 / weight.scale)).item()

@@ -29,11 +29,17 @@ class Engine:
         self._logits = next(node for node in graph if isinstance(node, LogitsOut))
         inner = tuple(node for node in graph if not isinstance(node, TokenIn))
         self._executor = Executor(graph, inner, strict)
+        self._tokens_read = 0
 
     @property
     def logit_scale(self) -> float:
         """Real value of one unit of a logit."""
         return self._logits.scale
+
+    @property
+    def steps(self) -> int:
+        """Tokens read since the engine was made: it knows no time steps."""
+        return self._tokens_read
 
     @property
     def counters(self) -> Counters:
@@ -60,6 +66,10 @@ class Engine:
             Times `logit_scale`, the real logits.
         """
         rows: Integers = self.graph.tensors[self._tokens.table][ids].astype(np.int64)
+        self._tokens_read += len(rows)
         wanted = self._logits.inputs[0]
         values = self._executor.run({self._tokens.out(): rows}, [wanted], tap)
         return values[wanted].astype(np.int32)
+
+    def close(self) -> None:
+        """Release nothing: the engine holds only memory."""

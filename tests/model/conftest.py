@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ class Reference:
     """A model and what upstream's code computed from the same weights in fp32."""
 
     model: MatMulFreeLM
+    tokenizer_path: Path
     golden: Mapping[str, np.ndarray]
 
     def run(self, prompt: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -36,11 +37,32 @@ class Reference:
         return logits[0].numpy(), {name: tap[0].numpy() for name, tap in taps.items()}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread: for matrices this small, more only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session", params=sorted(CHECKPOINTS))
 def reference(request: pytest.FixtureRequest) -> Reference:
     """Each of the two shipped checkpoints in turn."""
-    model = MatMulFreeLM.from_checkpoint(open_checkpoint(CHECKPOINTS[request.param]))
-    return Reference(model, dict(np.load(DATA / request.param / "golden.npz")))
+    return load_reference(request.param)
+
+
+@pytest.fixture(scope="session")
+def tiny_reference() -> Reference:
+    """The smaller of the two, where one is enough."""
+    return load_reference("mmf-tiny")
+
+
+def load_reference(name: str) -> Reference:
+    checkpoint = open_checkpoint(CHECKPOINTS[name])
+    assert checkpoint.tokenizer_path is not None
+    model = MatMulFreeLM.from_checkpoint(checkpoint)
+    return Reference(model, checkpoint.tokenizer_path, dict(np.load(DATA / name / "golden.npz")))
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_token_by_token_equals_the_whole_text_at_once(make_model, changes):
             logits, state = model(IDS[:, t : t + 1], state)
             steps.append(logits)
     torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(state, last)
+    torch.testing.assert_close(state, last, rtol=1e-5, atol=1e-6)
     assert [tuple(layer.shape) for layer in state] == [(2, model.config.input_dim)] * len(model.model.layers)
 
 
@@ -113,9 +113,7 @@ def test_taps_hold_the_output_of_every_module_and_change_nothing(make_model):
     assert torch.equal(plain, tapped)
     assert torch.equal(taps["lm_head"], tapped)
     assert torch.equal(taps["layers.2.attn.mlgru"][:, -1], state[2])
-    torch.testing.assert_close(
-        taps["layers.1"], taps["layers.0"] + taps["layers.1.attn"] + taps["layers.1.mlp"]
-    )
+    torch.testing.assert_close(taps["layers.1"], taps["layers.0"] + taps["layers.1.attn"] + taps["layers.1.mlp"])
     assert not any(module._forward_hooks for module in model.modules())
 
 
@@ -141,10 +139,7 @@ def test_a_tied_checkpoint_stays_tied_when_loaded(make_model, tmp_path):
 def test_the_published_sizes_can_be_built_from_the_configuration_alone(name):
     with torch.device("meta"):
         model = MatMulFreeLM(PUBLISHED_CONFIGS[name])
-    assert (
-        sum(parameter.numel() for parameter in model.parameters())
-        == PUBLISHED_CONFIGS[name].parameter_count()
-    )
+    assert sum(parameter.numel() for parameter in model.parameters()) == PUBLISHED_CONFIGS[name].parameter_count()
 
 
 @variants
@@ -152,7 +147,7 @@ def test_training_lowers_the_loss_and_reaches_every_parameter(make_model, change
     model = make_model(**changes).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     losses = []
-    for _ in range(30):
+    for _ in range(12):
         logits, _ = model(IDS[:, :-1])
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), IDS[:, 1:].flatten())
         optimizer.zero_grad()
@@ -160,9 +155,9 @@ def test_training_lowers_the_loss_and_reaches_every_parameter(make_model, change
         losses.append(loss.item())
         if len(losses) == 1:
             unused = {name for name, parameter in model.named_parameters() if parameter.grad is None}
-            assert unused <= {"model.lower_bounds"} and (not unused or len(model.model.layers) == 1)
+            assert unused == ({"model.lower_bounds"} if changes == {"num_hidden_layers": 1} else set())
         optimizer.step()
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def test_training_a_frozen_model_uses_its_new_weights(make_model):
@@ -180,7 +175,7 @@ def test_fresh_weights_follow_upstreams_initialisation():
     )
     model = MatMulFreeLM(config)
     block = model.model.layers[0]
-    assert block.attn.i_proj.weight.abs().max() == pytest.approx(2**-2.5 * (6 / 512) ** 0.5, rel=1e-2)
+    assert block.attn.i_proj.weight.abs().max().item() == pytest.approx(2**-2.5 * (6 / 512) ** 0.5, rel=1e-2)
     for weight, spread in (
         (model.model.embeddings.weight, 0.02),
         (model.lm_head.weight, 0.02),

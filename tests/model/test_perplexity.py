@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tokenizers import Tokenizer
 
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.model import logits_function
-from loihi_mmfree.perplexity import perplexity
+from loihi_mmfree.perplexity import perplexity, text_windows, token_losses
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("LOIHI_MMFREE_SHARED", ROOT.parent / "shared"))
@@ -43,9 +45,7 @@ def test_shifted_logits_change_nothing_however_large():
 
 def test_each_window_starts_anew_and_a_remainder_is_left_out():
     seen = []
-    perplexity(
-        lambda ids: seen.append(ids.tolist()) or np.zeros((len(ids), 8)), [0, 1, 2, 3, 4, 5, 6], window=3
-    )
+    perplexity(lambda ids: seen.append(ids.tolist()) or np.zeros((len(ids), 8)), [0, 1, 2, 3, 4, 5, 6], window=3)
     assert seen == [[0, 1, 2], [3, 4, 5]]
 
 
@@ -87,22 +87,27 @@ def test_golden_logits_and_the_models_own_give_the_same_perplexity(reference):
 
 
 @needs_wikitext
-def test_the_benchmark_prints_the_perplexity_on_a_text(reference):
-    """Two windows, against the same computed here; the published 64 take longer (see the script)."""
-    folder = ROOT / "tests" / "data" / "mmf-tiny"
-    if reference.model.config.vocab_size != 512:
-        pytest.skip("one checkpoint is enough")
-    command = [
-        sys.executable,
-        ROOT / "benchmarks" / "float_perplexity.py",
-        folder,
-        WIKITEXT,
-        "--windows",
-        "2",
-    ]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    text = WIKITEXT.read_text(encoding="utf-8")[:20_000].replace("<unk>", "unk")
-    ids = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids
-    assert float(printed) == pytest.approx(
-        perplexity(logits_function(reference.model), ids, windows=2), abs=1e-3
-    )
+def test_perplexity_on_wikitext_2_is_upstreams(tiny_reference):
+    """The first 64 windows of 512, all at once for speed."""
+    tokenizer = Tokenizer.from_file(str(tiny_reference.tokenizer_path))
+    text = WIKITEXT.read_text(encoding="utf-8")[:200_000].replace("<unk>", "unk")
+    ids = np.array(tokenizer.encode(text, add_special_tokens=False).ids)
+    losses = []
+    for windows in np.split(np.stack(list(text_windows(ids))), 4):
+        with torch.no_grad():
+            logits, _ = tiny_reference.model(torch.from_numpy(windows))
+        losses += [token_losses(*pair) for pair in zip(logits[:, :-1].numpy(), windows[:, 1:], strict=True)]
+    listed = tiny_reference.golden["wikitext2_test/ppl_ctx512_first64"].item()
+    assert np.shape(losses) == (64, 511)
+    assert np.exp(np.mean(losses)) == pytest.approx(listed, rel=3e-3)
+
+
+def test_the_benchmark_prints_the_perplexity_of_a_text(tiny_reference, tmp_path, capsys):
+    text = "It was the best of times, it was the <unk> of times. " * 10
+    (tmp_path / "text.txt").write_text(text)
+    script = runpy.run_path(str(ROOT / "benchmarks" / "float_perplexity.py"))
+    script["main"]([str(tiny_reference.tokenizer_path.parent), str(tmp_path / "text.txt"), "--window", "32"])
+    tokenizer = Tokenizer.from_file(str(tiny_reference.tokenizer_path))
+    ids = tokenizer.encode(text.replace("<unk>", "unk"), add_special_tokens=False).ids
+    expected = perplexity(logits_function(tiny_reference.model), ids, window=32)
+    assert float(capsys.readouterr().out) == pytest.approx(expected, abs=1e-4)

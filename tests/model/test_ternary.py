@@ -31,12 +31,20 @@ def test_codes_agree_with_exact_arithmetic(weight):
     assert scale == pytest.approx(float(mean), rel=1e-6)
 
 
+def test_codes_of_trained_weights_equal_those_of_upstreams_float32_formula(reference):
+    for module in reference.model.modules():
+        if isinstance(module, BitLinear):
+            weight = module.weight.detach()
+            expected = (weight * (1.0 / weight.abs().mean())).round().clamp(-1, 1)
+            assert torch.equal(ternarize(weight)[0], expected.to(torch.int8))
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_codes_times_scale_are_upstreams_quantized_weight_bit_for_bit(weight, dtype):
     """Upstream multiplies by the float32 reciprocal of the mean and divides by it again."""
     stored = weight.to(dtype)
     values = stored.float().numpy()
-    reciprocal = np.float32(1) / np.float32(stored.float().abs().mean().item())
+    reciprocal = np.float32(1) / np.float32(np.abs(values).mean(dtype=np.float64))
     expected = np.clip(np.rint(values * reciprocal), -1, 1) / reciprocal
     codes, scale = ternarize(stored)
     assert np.array_equal(codes.numpy() * np.float32(scale), expected)

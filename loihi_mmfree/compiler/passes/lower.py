@@ -255,9 +255,7 @@ class _Lowering:
         try:
             return fit_multipliers(scales)
         except ValueError as error:
-            raise UnsupportedModelError(
-                f"{name}: its gains cannot be written as M * 2**-k: {error}"
-            ) from error
+            raise UnsupportedModelError(f"{name}: its gains cannot be written as M * 2**-k: {error}") from error
 
     def _gains(self, names: tuple[str, ...]) -> NDArray[np.float64]:
         """Elementwise product of gain vectors, in float64."""

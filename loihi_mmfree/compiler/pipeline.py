@@ -1,0 +1,289 @@
+"""compile: from a checkpoint to net/, pass by pass."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loihi_mmfree.checkpoint import Checkpoint, open_checkpoint
+from loihi_mmfree.compiler.artifact import Net, atomic_folder, load_net, write_net
+from loihi_mmfree.compiler.config import CompileConfig
+from loihi_mmfree.compiler.executor import Executor
+from loihi_mmfree.compiler.graph import Graph, Source
+from loihi_mmfree.compiler.layers import layer_graph
+from loihi_mmfree.compiler.nodes import LogitsOut, TokenIn
+from loihi_mmfree.compiler.passes.balance_delays import balance_delays
+from loihi_mmfree.compiler.passes.drop_gate_norm import drop_gate_norm
+from loihi_mmfree.compiler.passes.lower import lower
+from loihi_mmfree.compiler.passes.merge_norms import merge_norms
+from loihi_mmfree.compiler.passes.share_statistics import share_statistics
+from loihi_mmfree.compiler.reference import evaluate_layers
+from loihi_mmfree.compiler.schedule import depth
+from loihi_mmfree.compiler.serialize import graph_to_data
+from loihi_mmfree.compiler.verify import require_bounds
+from loihi_mmfree.errors import MismatchError, UsageError
+from loihi_mmfree.fixedpoint.qformat import QFormat
+from loihi_mmfree.loihi2.hardware import LOIHI2
+from loihi_mmfree.quantize.calibration import Calibration, calibrate, calibration_ids
+
+Pass = Callable[[Graph], Graph]
+Progress = Callable[[str, int, int], None]
+"""Called with the name of a stage, what is done of it, and its total."""
+
+LAYER_PASSES: tuple[Pass, ...] = (merge_norms, drop_gate_norm, share_statistics)
+"""Rewrite the layer graph; none changes what it computes but for epsilons."""
+LARGEST_LAYER_CHANGE = 1e-2
+"""Relative change of the logits that dropping epsilons may make under --verify."""
+
+
+@dataclass(frozen=True)
+class Debugging:
+    """What a developer may ask of a compilation.
+
+    Parameters
+    ----------
+    dump_ir : Path, optional
+        Folder that receives the graph after every pass.
+    verify : bool
+        Run the golden input after every pass and compare.
+    """
+
+    dump_ir: Path | None = None
+    verify: bool = False
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled network in memory.
+
+    Parameters
+    ----------
+    graph : Graph
+        Lowered, scheduled and proved to keep its bounds.
+    calibration : Calibration
+    notices : tuple of str
+        What the user should know.
+    """
+
+    graph: Graph
+    calibration: Calibration
+    golden_ids: NDArray[np.int64]
+    notices: tuple[str, ...]
+
+
+def compile_graph(
+    checkpoint: Checkpoint,
+    config: CompileConfig,
+    calibration: NDArray[np.int64] | None = None,
+    progress: Progress | None = None,
+    debugging: Debugging | None = None,
+) -> Compiled:
+    """Calibrate, rewrite, lower and schedule, without touching the disk.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    config : CompileConfig
+    calibration : int64 array [windows, tokens] or [tokens], optional
+        Token ids to calibrate on; the default is the text that the package carries.
+    progress : callable, optional
+    debugging : Debugging, optional
+
+    Raises
+    ------
+    DoesNotFitError
+        A bound of the arithmetic cannot be guaranteed.
+    """
+    report = progress or (lambda stage, done, total: None)
+    notices: tuple[str, ...] = ()
+    if calibration is None:
+        default = calibration_ids(
+            checkpoint.tokenizer_path, checkpoint.config.vocab_size, config.calibration_tokens
+        )
+        calibration, notices = default.ids, (default.warning,) if default.warning else ()
+    golden_ids = np.asarray(calibration, dtype=np.int64).reshape(-1)[: config.golden_tokens]
+    calibrated = calibrate(checkpoint, calibration, config.quantization, partial(report, "calibrate"))
+    observer = _Observer(checkpoint, golden_ids, debugging or Debugging())
+    graph = run_passes(checkpoint, calibrated.formats, observer.see, partial(report, "passes"))
+    require_bounds(graph, LOIHI2)
+    return Compiled(graph, calibrated, golden_ids, notices)
+
+
+def run_passes(
+    checkpoint: Checkpoint,
+    formats: Mapping[str, QFormat],
+    observe: Callable[[str, Graph], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Graph:
+    """Rewrite, lower and schedule a checkpoint under given formats.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    formats : mapping site -> QFormat
+    observe : callable, optional
+        Called with the name of each pass and the graph it returned.
+    progress : callable, optional
+        Called with the number of passes done, and of all.
+    """
+    passes: tuple[Pass, ...] = (
+        *LAYER_PASSES,
+        partial(lower, checkpoint=checkpoint, formats=formats),
+        balance_delays,
+    )
+    graph = layer_graph(checkpoint.config)
+    if observe is not None:
+        observe("layers", graph)
+    for number, each in enumerate(passes, start=1):
+        graph = each(graph)
+        graph.check()
+        if observe is not None:
+            observe(_name(each), graph)
+        if progress is not None:
+            progress(number, len(passes))
+    return graph
+
+
+def golden_messages(graph: Graph, ids: NDArray[np.int64]) -> dict[str, NDArray[np.int32]]:
+    """Return the ids and every message they cause, by `node:port`, as int32 arrays [T, n]."""
+    tokens = next(node for node in graph if isinstance(node, TokenIn))
+    messages: dict[str, NDArray[np.int32]] = {}
+
+    def keep(source: Source, value: NDArray[np.int64]) -> None:
+        messages[str(source)] = value.astype(np.int32)
+
+    rows = graph.tensors[tokens.table][ids].astype(np.int64)
+    inner = tuple(node for node in graph if not isinstance(node, TokenIn))
+    Executor(graph, inner, strict=True).run({tokens.out(): rows}, tap=keep)
+    return {"ids": ids.astype(np.int32), **messages}
+
+
+def compile_checkpoint(
+    source: str | Path,
+    output: str | Path,
+    config: CompileConfig | None = None,
+    *,
+    calibration: NDArray[np.int64] | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+    debugging: Debugging | None = None,
+) -> tuple[Net, tuple[str, ...]]:
+    """Compile a checkpoint into a folder that appears whole or not at all.
+
+    Parameters
+    ----------
+    source : str or Path
+        Hugging Face folder, .safetensors, .pt or .bin file.
+    output : str or Path
+        The folder to write.
+    config : CompileConfig, optional
+    calibration : int64 array, optional
+        Token ids to calibrate on instead of the text that the package carries.
+    force : bool
+        Replace an existing network.
+    progress : callable, optional
+    debugging : Debugging, optional
+
+    Returns
+    -------
+    net : Net
+    notices : tuple of str
+        What the user should know.
+    """
+    config = config or CompileConfig()
+    target = Path(output)
+    with atomic_folder(target, force) as folder:
+        checkpoint = open_checkpoint(source)
+        compiled = compile_graph(checkpoint, config, calibration, progress, debugging)
+        manifest = _manifest(checkpoint, config, compiled)
+        golden = golden_messages(compiled.graph, compiled.golden_ids)
+        write_net(folder, compiled.graph, manifest, config.to_toml(), golden, checkpoint.tokenizer_path)
+    return load_net(target, verify=False), compiled.notices
+
+
+def _manifest(checkpoint: Checkpoint, config: CompileConfig, compiled: Compiled) -> dict[str, Any]:
+    graph = compiled.graph
+    logits = next(node for node in graph if isinstance(node, LogitsOut))
+    formats = compiled.calibration.formats
+    return {
+        "versions": versions(),
+        "checkpoint_sha256": checkpoint.sha256(),
+        "model": asdict(checkpoint.config),
+        "config": asdict(config),
+        "formats": {site: [each.bits, each.frac] for site, each in formats.items()},
+        "logit_scale": logits.scale,
+        "depth_steps": depth(graph),
+        "notices": list(compiled.notices),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what the integers depend on; a package that is not installed is left out."""
+    found = {}
+    for package in ("loihi-mmfree", "numpy", "torch", "brevitas", "lava-nc", "safetensors"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _name(each: Pass) -> str:
+    function = each.func if isinstance(each, partial) else each
+    return function.__name__
+
+
+class _Observer:
+    """Writes and checks the graph after every pass, as a developer asked."""
+
+    def __init__(self, checkpoint: Checkpoint, ids: NDArray[np.int64], debugging: Debugging) -> None:
+        self.checkpoint, self.ids, self.debugging = checkpoint, ids, debugging
+        self.seen = 0
+        self.real_logits: NDArray[np.float64] | None = None
+        self.integer_logits: NDArray[np.int32] | None = None
+        if debugging.dump_ir is not None:
+            try:
+                debugging.dump_ir.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UsageError(f"{debugging.dump_ir}: cannot write there: {error.strerror}") from error
+
+    def see(self, name: str, graph: Graph) -> None:
+        """Take note of the graph that a pass returned."""
+        if self.debugging.dump_ir is not None:
+            path = self.debugging.dump_ir / f"{self.seen:02d}_{name}.json"
+            path.write_text(json.dumps(graph_to_data(graph), indent=1) + "\n")
+        self.seen += 1
+        if not self.debugging.verify:
+            return
+        if any(isinstance(node, TokenIn) for node in graph):
+            self._compare_integers(name, graph)
+        else:
+            self._compare_reals(name, graph)
+
+    def _compare_reals(self, name: str, graph: Graph) -> None:
+        logits = evaluate_layers(graph, self.checkpoint, self.ids)["logits"]
+        if self.real_logits is None:
+            self.real_logits = logits
+        change = float(np.linalg.norm(logits - self.real_logits) / np.linalg.norm(self.real_logits))
+        if change > LARGEST_LAYER_CHANGE:
+            raise MismatchError(
+                f"pass {name}: the logits of the golden input changed by {change:.2e} (relative norm), "
+                f"allowed {LARGEST_LAYER_CHANGE:.0e}"
+            )
+
+    def _compare_integers(self, name: str, graph: Graph) -> None:
+        source = next(node for node in graph if isinstance(node, LogitsOut)).inputs[0]
+        logits = golden_messages(graph, self.ids)[str(source)]
+        if self.integer_logits is None:
+            self.integer_logits = logits
+        differing = int(np.count_nonzero(logits != self.integer_logits))
+        if differing:
+            raise MismatchError(f"pass {name}: {differing} integer logits of the golden input changed")

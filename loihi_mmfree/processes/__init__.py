@@ -1,0 +1,1 @@
+"""Lava processes and their ProcessModels. Lava executes every file of this folder: it holds nothing else."""

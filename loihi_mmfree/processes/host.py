@@ -1,0 +1,94 @@
+"""The two ends of a network: where the host writes tokens in, and where it reads logits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from lava.magma.core.decorator import implements, requires
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+
+from loihi_mmfree.processes.scheduled import MESSAGE_BITS, ScheduledModel, ScheduledProcess
+
+
+class TokenSource(ScheduledProcess):
+    """Sends the embedding row of a token in the time step in which the token enters.
+
+    Parameters
+    ----------
+    name : str
+    size : int
+        Length of a row.
+    depth : int
+        As for ScheduledProcess.
+    buffer_size : int
+        Rows that the host may write ahead.
+
+    Attributes
+    ----------
+    row : InPort
+        External pipe: the host writes one row for each token.
+    out : OutPort
+    """
+
+    def __init__(self, *, name: str, size: int, depth: int, buffer_size: int) -> None:
+        super().__init__(name=name, inputs={}, outputs={"out": size}, states={}, offset=0, depth=depth)
+        self.row = InPort(shape=(size,))
+        self.row.flag_external_pipe(buffer_size=buffer_size)
+
+
+@implements(proc=TokenSource, protocol=LoihiProtocol)
+@requires(CPU)
+class TokenSourceModel(ScheduledModel):
+    """Passes a row on."""
+
+    row: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=MESSAGE_BITS)
+
+    def compute(self, received: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Wait for the host's next row."""
+        return {"out": self.row.recv()}
+
+
+class LogitsSink(ScheduledProcess):
+    """Hands the accumulators of the head to the host, once for every token.
+
+    Parameters
+    ----------
+    name : str
+    size : int
+        Entries of the vocabulary.
+    offset, depth : int
+        As for ScheduledProcess.
+    buffer_size : int
+        Rows that the host may leave unread.
+
+    Attributes
+    ----------
+    accumulators : InPort
+    logits : OutPort
+        External pipe: the host reads one row for each token.
+    """
+
+    def __init__(self, *, name: str, size: int, offset: int, depth: int, buffer_size: int) -> None:
+        super().__init__(name=name, inputs={"accumulators": size}, outputs={}, states={}, offset=offset, depth=depth)
+        self.logits = OutPort(shape=(size,))
+        self.logits.flag_external_pipe(buffer_size=buffer_size)
+
+
+@implements(proc=LogitsSink, protocol=LoihiProtocol)
+@requires(CPU)
+class LogitsSinkModel(ScheduledModel):
+    """Sends to the host in the time steps that carry a token only."""
+
+    accumulators: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=MESSAGE_BITS)
+    logits: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+    def compute(self, received: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
+        """Pass the row on."""
+        return {"logits": received["accumulators"]}

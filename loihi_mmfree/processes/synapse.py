@@ -1,0 +1,119 @@
+"""Synapses: the CPU model of stock Dense connections with ternary weights, and delayed one-to-one connections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from lava.magma.core.decorator import implements, requires
+from lava.magma.core.model.py.model import PyLoihiProcessModel
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+from lava.proc.dense.process import Dense
+from lava.utils.weightutils import SignMode
+
+from loihi_mmfree.fixedpoint.ternary import FLOAT32_EXACT_LIMIT
+from loihi_mmfree.processes.scheduled import MESSAGE_BITS
+
+WEIGHT_EXPONENT = -1
+"""Dense drops the lowest bit of mixed-sign weights: a code w goes in as 2w and is halved after the sum."""
+
+
+def ternary_dense(name: str, codes: np.ndarray) -> Dense:
+    """Return a stock Dense process whose weights are exactly these codes.
+
+    Parameters
+    ----------
+    name : str
+    codes : int8 array [rows, columns]
+        -1, 0 and 1.
+    """
+    return Dense(
+        name=name,
+        weights=np.left_shift(codes, -WEIGHT_EXPONENT),
+        weight_exp=WEIGHT_EXPONENT,
+        sign_mode=SignMode.MIXED,
+        num_message_bits=MESSAGE_BITS,
+    )
+
+
+@implements(proc=Dense, protocol=LoihiProtocol)
+@requires(CPU)
+class TernaryDenseModel(PyLoihiProcessModel):
+    """Computes what stock PyDenseModelBitAcc computes for `ternary_dense`, in float32 where that is exact."""
+
+    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=MESSAGE_BITS)
+    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=MESSAGE_BITS)
+    a_buff: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=MESSAGE_BITS)
+    weights: np.ndarray = LavaPyType(np.ndarray, np.int8, precision=8)
+    num_message_bits: np.ndarray = LavaPyType(np.ndarray, int, precision=5)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        found = proc_params.get("weight_exp"), proc_params.get("sign_mode")
+        if found != (WEIGHT_EXPONENT, SignMode.MIXED):
+            raise ValueError(f"TernaryDenseModel runs what ternary_dense makes, found exponent and sign {found}")
+        self._matrix: np.ndarray | None = None
+
+    def run_spk(self) -> None:
+        """Send what came in the step before, weighted and summed."""
+        self.a_out.send(self.a_buff)
+        messages = self.s_in.recv()
+        self.a_buff = self._dot(messages) if messages.any() else np.zeros_like(self.a_buff)
+
+    def on_var_update(self) -> None:
+        """Convert the weights anew: the host may have changed them."""
+        self._matrix = None
+
+    def _dot(self, messages: np.ndarray) -> np.ndarray:
+        if self._matrix is None:
+            self._matrix = np.right_shift(self.weights, -WEIGHT_EXPONENT).astype(np.float32)
+        exact_type = np.float32
+        if int(np.abs(messages).max()) * messages.size >= FLOAT32_EXACT_LIMIT:
+            exact_type = np.int32
+        return (self._matrix.astype(exact_type, copy=False) @ messages.astype(exact_type)).astype(np.int32)
+
+
+class Delay(AbstractProcess):
+    """One-to-one connection that takes several time steps.
+
+    Its counterpart on a chip is an identity synapse (weight 1 from each neuron to its namesake) with a delay of
+    `steps` - 1 beyond the one step of any synapse: what stock DelayDense does with an identity matrix.
+
+    Parameters
+    ----------
+    name : str
+    size : int
+    steps : int
+        What enters in step t leaves in step t + steps.
+    """
+
+    def __init__(self, *, name: str, size: int, steps: int) -> None:
+        if steps < 1:
+            raise ValueError(f"{name}: a connection takes at least 1 time step, found {steps}")
+        super().__init__(name=name, size=size, steps=steps)
+        self.s_in = InPort(shape=(size,))
+        self.a_out = OutPort(shape=(size,))
+
+
+@implements(proc=Delay, protocol=LoihiProtocol)
+@requires(CPU)
+class DelayModel(PyLoihiProcessModel):
+    """A ring of messages under way."""
+
+    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=MESSAGE_BITS)
+    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=MESSAGE_BITS)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self._ring = np.zeros((proc_params["steps"], proc_params["size"]), dtype=np.int32)
+
+    def run_spk(self) -> None:
+        """Send the message that came `steps` steps ago, and put the new one in its place."""
+        place = self.time_step % len(self._ring)
+        self.a_out.send(self._ring[place])
+        self._ring[place] = self.s_in.recv()

@@ -1,0 +1,250 @@
+"""A compiled network on Lava's CPU simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+
+import numpy as np
+from lava.magma.core.process.process import ProcessServer
+from lava.magma.core.process.variable import Var, VarServer
+from numpy.typing import NDArray
+
+from loihi_mmfree.compiler.executor import Tap
+from loihi_mmfree.compiler.graph import Graph, Source
+from loihi_mmfree.compiler.nodes import LogitsOut, NeuronGroup, TokenIn
+from loihi_mmfree.errors import UsageError
+from loihi_mmfree.fixedpoint.arithmetic import Integers
+from loihi_mmfree.fixedpoint.interpreter import Counters
+from loihi_mmfree.sim.inprocess import InProcessRuntime
+from loihi_mmfree.sim.lava_graph import LavaGraph, SimulationConfig, build
+from loihi_mmfree.sim.runtime import NetworkRuntime
+
+DEFAULT_TIMEOUT_SECONDS = 60.0
+
+
+class LavaNetwork:
+    """Runs a network as Lava processes and keeps its recurrent state between calls.
+
+    A context manager; whatever ends it (the block's end, an error, Ctrl-C), no process, thread or shared memory
+    stays behind. The counterpart without Lava, with the same `process`, is `loihi_mmfree.sim.engine.Engine`.
+
+    Parameters
+    ----------
+    graph : Graph
+        Lowered, with balanced delays.
+    granularity : {"operator", "block", "network"}
+        What a Lava process is: a node, with the time steps of the chip; or a block, or the whole network, which
+        passes a token in one time step.
+    runtime : {"inprocess", "stock"}
+        Lava in this process, or Lava as it comes: an OS process for every Lava process.
+    timeout_seconds : float
+        How long the stock runtime may make no progress. The other one notices a deadlock at once.
+    strict : bool
+        Check every register against its declared width and count overflows.
+    taps : bool
+        Let the host read every message, for `process(ids, tap)`. Costs a channel for each.
+
+    Raises
+    ------
+    UsageError
+        Unknown granularity or runtime.
+    SimulationError
+        A process failed or cannot go on; the message names it. The network has ended then.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        granularity: str = "operator",
+        runtime: str = "inprocess",
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        strict: bool = True,
+        taps: bool = False,
+    ) -> None:
+        self.graph = graph
+        self._tokens = next(node for node in graph if isinstance(node, TokenIn))
+        self._logits = next(node for node in graph if isinstance(node, LogitsOut))
+        self._steps = 0
+        self._burst = 1
+        start = _runtimes(timeout_seconds).get(runtime)
+        if start is None:
+            raise UsageError(f"runtime: unknown {runtime!r}; known: inprocess, stock")
+        self._lava = build(graph, granularity, strict)
+        self._tapped = tuple(self._lava.ports) if taps else ()
+        for source in self._tapped:
+            self._lava.ports[source].flag_external_pipe()
+        self._runtime = start(self._lava)
+        self._runtime.initialize()
+
+    def __enter__(self) -> LavaNetwork:
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def depth(self) -> int:
+        """Time steps from a token's entry until its logits leave."""
+        return self._lava.depth
+
+    @property
+    def steps(self) -> int:
+        """Time steps run so far."""
+        return self._steps
+
+    @property
+    def logit_scale(self) -> float:
+        """Real value of one unit of a logit."""
+        return self._logits.scale
+
+    @property
+    def counters(self) -> Counters:
+        """Saturations and, if strict, overflows since the network was made."""
+        counted = [
+            process.counters.get() for process in self._lava.scheduled if hasattr(process, "counters")
+        ]
+        saturations, overflows = np.sum(counted, axis=0).astype(int)
+        return Counters(int(saturations), int(overflows))
+
+    def state(self, node: str) -> Mapping[str, Integers]:
+        """Return the state variables of a neuron group, after the last token processed.
+
+        Returns
+        -------
+        mapping name in the program -> int64 array [n]
+        """
+        group = self.graph.by_name[node]
+        if not isinstance(group, NeuronGroup):
+            raise UsageError(f"{node} is no neuron group: it has no state")
+        return {state.name: self._state_var(node, state.name).get().astype(np.int64) for state in group.program.states}
+
+    def reset(self) -> None:
+        """Forget the sequence so far."""
+        for node in self.graph:
+            if isinstance(node, NeuronGroup):
+                for state in node.program.states:
+                    self._state_var(node.name, state.name).set(np.zeros(node.size, dtype=np.int64))
+
+    def process(self, ids: NDArray[np.int64], tap: Tap | None = None) -> NDArray[np.int32]:
+        """Read tokens and return the logits after each of them.
+
+        The tokens enter one a time step, and the call returns when the last one's logits have left. So a prompt
+        in one call is pipelined, and tokens in a call each fall through.
+
+        Parameters
+        ----------
+        ids : int64 array [T]
+            At least one id below the vocabulary size.
+        tap : callable, optional
+            Called with (Source, int64 array [T, n]) for every message between processes, in the order of the
+            graph, after the last token. For a network made with `taps`.
+
+        Returns
+        -------
+        int32 array [T, V]
+            Times `logit_scale`, the real logits.
+        """
+        if tap is not None and not self._tapped:
+            raise UsageError("this network was made without taps: use LavaNetwork(..., taps=True)")
+        rows = self.graph.tensors[self._tokens.table][ids].astype(np.int32)
+        try:
+            self._set_burst(len(rows))
+            logits, messages = self._run_burst(rows)
+        except BaseException:
+            self.close()
+            raise
+        for source, values in messages.items() if tap is not None else ():
+            tap(source, values)
+        return logits
+
+    def close(self) -> None:
+        """End the network. Does nothing the second time."""
+        self._runtime.abort()
+        _forget(self._lava)
+
+    def _state_var(self, node: str, state: str) -> Var:
+        """The Var of a state: of the node's own process, or of the block that holds the node."""
+        for process in self._lava.processes.values():
+            name = state if process.name == node else f"{node}.{state}"
+            if hasattr(process, name):
+                return getattr(process, name)
+        raise KeyError(f"{node}.{state}")
+
+    def _set_burst(self, tokens: int) -> None:
+        """Tell the processes how many tokens enter together, if that has changed and if they have to know."""
+        if tokens == self._burst or self.depth == 0:
+            return
+        for process in self._lava.scheduled:
+            process.schedule.set(np.array([self._steps, tokens]))
+        self._burst = tokens
+
+    def _run_burst(self, rows: NDArray[np.int32]) -> tuple[NDArray[np.int32], Mapping[Source, Integers]]:
+        """Run until the last logits have left, and take what the network sends in the meantime."""
+        steps = len(rows) + self.depth
+        logits = np.empty((len(rows), self._logits.size), dtype=np.int32)
+        messages = {
+            source: np.empty((len(rows), *self._lava.ports[source].shape), dtype=np.int64)
+            for source in self._tapped
+        }
+        self._runtime.begin(steps)
+        for step in range(steps):
+            if step < len(rows):
+                self._runtime.send(self._lava.source.row, rows[step])
+            for source, values in messages.items():
+                message = self._runtime.receive(self._lava.ports[source])
+                token = step - self._lava.sent[source]
+                if 0 <= token < len(rows):
+                    values[token] = message
+            if step >= self.depth:
+                logits[step - self.depth] = self._runtime.receive(self._lava.sink.logits)
+        self._runtime.wait()
+        self._steps += steps
+        return logits, messages
+
+
+def record_messages(graph: Graph, ids: NDArray[np.int64]) -> dict[str, NDArray[np.int32]]:
+    """Return every message that Lava's processes send one another, at operator granularity.
+
+    Parameters
+    ----------
+    graph : Graph
+        Lowered, with balanced delays.
+    ids : int64 array [T]
+
+    Returns
+    -------
+    dict `node:port` -> int32 array [T, n]
+    """
+    messages: dict[str, NDArray[np.int32]] = {}
+
+    def record(source: Source, values: Integers) -> None:
+        messages[str(source)] = values.astype(np.int32)
+
+    with LavaNetwork(graph, "operator", taps=True) as network:
+        network.process(ids, record)
+    return messages
+
+
+def _runtimes(timeout_seconds: float) -> Mapping[str, Callable[[LavaGraph], NetworkRuntime]]:
+    """What starts a network, by name."""
+
+    def stock(lava: LavaGraph) -> NetworkRuntime:
+        from loihi_mmfree.sim.watchdog import StockRuntime
+
+        return StockRuntime(lava.source, SimulationConfig(), timeout_seconds)
+
+    return {"inprocess": lambda lava: InProcessRuntime(lava.source, SimulationConfig()), "stock": stock}
+
+
+def _forget(lava: LavaGraph) -> None:
+    """Take the processes off Lava's global lists, which would keep them, and their weights, for ever."""
+    processes = {id(process) for process in lava.processes.values()}
+    variables = {id(variable) for process in lava.processes.values() for variable in process.vars}
+    for known, ours in ((ProcessServer().processes, processes), (VarServer().vars, variables)):
+        known[:] = [each for each in known if id(each) not in ours]

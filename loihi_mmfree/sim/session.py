@@ -1,0 +1,192 @@
+"""A run: read a prompt, generate tokens, and account for every logit on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loihi_mmfree.compiler.artifact import Net
+from loihi_mmfree.errors import UsageError
+from loihi_mmfree.fixedpoint.interpreter import Counters
+from loihi_mmfree.sim.sampling import Sampler
+
+BACKENDS = ("engine", "sim", "loihi2")
+GRANULARITIES = ("operator", "block", "network")
+RUNTIMES = ("inprocess", "stock")
+
+
+class Backend(Protocol):
+    """What runs a network: the engine, Lava's simulation, or a chip."""
+
+    @property
+    def logit_scale(self) -> float:
+        """Real value of one unit of a logit."""
+
+    @property
+    def steps(self) -> int:
+        """Time steps so far; the engine, which has none, counts one for a token."""
+
+    @property
+    def counters(self) -> Counters:
+        """Saturations and overflows so far."""
+
+    def process(self, ids: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Read tokens and return the logits [T, V] after each of them; state is kept."""
+
+    def close(self) -> None:
+        """Release everything."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run produced.
+
+    Parameters
+    ----------
+    prompt_ids, new_ids : tuple of int
+    logits : int32 array [T, V]
+        After every position processed: the prompt and all new tokens but the last.
+    logit_scale : float
+        Real value of one unit.
+    prefill_seconds, decode_seconds : float
+        Time of the prompt, and of all tokens after the first.
+    steps : int
+        Time steps simulated.
+    saturations, overflows : int
+        Values clamped where that is meant, and values that did not fit, which must be none.
+    """
+
+    prompt_ids: tuple[int, ...]
+    new_ids: tuple[int, ...]
+    logits: NDArray[np.int32]
+    logit_scale: float
+    prefill_seconds: float
+    decode_seconds: float
+    steps: int
+    saturations: int
+    overflows: int
+
+    @property
+    def logits_sha256(self) -> str:
+        """SHA-256 of the int32 little-endian logits of every position processed, in order."""
+        return hashlib.sha256(np.ascontiguousarray(self.logits, dtype="<i4").tobytes()).hexdigest()
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The tokens that were read: row t of `logits` is after reading ids[t]."""
+        return (*self.prompt_ids, *self.new_ids)[: len(self.logits)]
+
+    @property
+    def prefill_tokens_per_s(self) -> float:
+        """Prompt tokens read in a second."""
+        return len(self.prompt_ids) / self.prefill_seconds
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Tokens generated in a second after the first; none if there was at most one."""
+        return (len(self.new_ids) - 1) / self.decode_seconds if len(self.new_ids) > 1 else None
+
+
+def peak_rss_mb() -> float:
+    """Return the peak resident memory of this process in MB (2**20 bytes)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def open_backend(net: Net, backend: str, granularity: str = "operator", runtime: str = "inprocess") -> Backend:
+    """Return what is to run a network; Lava and the chip are imported only when asked for.
+
+    Raises
+    ------
+    UsageError
+        An unknown name.
+    BackendUnavailableError
+        What the backend needs is not installed.
+    """
+    for what, name, known in (
+        ("backend", backend, BACKENDS),
+        ("granularity", granularity, GRANULARITIES),
+        ("runtime", runtime, RUNTIMES),
+    ):
+        if name not in known:
+            raise UsageError(f"{what}: unknown {name!r}; known: {', '.join(known)}")
+    if backend == "engine":
+        from loihi_mmfree.sim.engine import Engine
+
+        return Engine(net.graph, strict=True)
+    if backend == "sim":
+        from loihi_mmfree.sim.lava import LavaNetwork
+
+        return LavaNetwork(net.graph, granularity, runtime)
+    from loihi_mmfree.loihi2.backend import open_chip
+
+    return open_chip(net.graph)
+
+
+def check_ids(ids: NDArray[np.int64], vocab_size: int) -> None:
+    """Raise UsageError unless there is at least one id and all are in the vocabulary."""
+    if ids.size == 0:
+        raise UsageError("the prompt is empty; give at least one token")
+    wrong = ids[(ids < 0) | (ids >= vocab_size)]
+    if wrong.size:
+        shown = ", ".join(map(str, wrong[:5]))
+        raise UsageError(f"prompt: token ids {shown} are outside the vocabulary 0..{vocab_size - 1}")
+
+
+def generate(
+    backend: Backend,
+    prompt_ids: NDArray[np.int64],
+    new_tokens: int,
+    sampler: Sampler,
+    end_of_text: int | None = None,
+    on_token: Callable[[int], None] | None = None,
+) -> RunResult:
+    """Read a prompt and generate.
+
+    Parameters
+    ----------
+    backend : Backend
+        At the beginning of a sequence.
+    prompt_ids : int64 array [P]
+        Checked with `check_ids`.
+    new_tokens : int
+        At most so many; 0 only reads the prompt.
+    sampler : Sampler
+    end_of_text : int, optional
+        Generation stops after this token.
+    on_token : callable, optional
+        Called with each new token as it is chosen.
+    """
+    if new_tokens < 0:
+        raise UsageError(f"the number of new tokens is {new_tokens}; it must not be negative")
+    before = time.perf_counter()
+    logits = [backend.process(prompt_ids)]
+    prefilled = time.perf_counter()
+    new_ids: list[int] = []
+    while len(new_ids) < new_tokens:
+        if new_ids:
+            logits.append(backend.process(np.array(new_ids[-1:], dtype=np.int64)))
+        new_ids.append(sampler.choose(logits[-1][-1], backend.logit_scale))
+        if on_token is not None:
+            on_token(new_ids[-1])
+        if new_ids[-1] == end_of_text:
+            break
+    finished = time.perf_counter()
+    counters = backend.counters
+    return RunResult(
+        prompt_ids=tuple(int(each) for each in prompt_ids),
+        new_ids=tuple(new_ids),
+        logits=np.concatenate(logits),
+        logit_scale=backend.logit_scale,
+        prefill_seconds=prefilled - before,
+        decode_seconds=finished - prefilled,
+        steps=backend.steps,
+        saturations=counters.saturations,
+        overflows=counters.overflows,
+    )
