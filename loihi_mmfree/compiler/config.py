@@ -11,6 +11,7 @@ from loihi_mmfree.errors import UsageError
 from loihi_mmfree.quantize.config import QuantizationConfig
 
 CHIPS = ("loihi2",)
+WEIGHT_BITS = (2, 8)
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class CompileConfig:
         Widths of all values.
     chip : str
         The chip to compile for.
+    weight_bits : int
+        How a weight is held in synapse memory, 2 or 8 bits. It changes no result.
     calibration_tokens : int
         How many tokens of calibration text choose the formats.
     golden_tokens : int
@@ -31,12 +34,15 @@ class CompileConfig:
 
     quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
     chip: str = "loihi2"
+    weight_bits: int = 8
     calibration_tokens: int = 4096
     golden_tokens: int = 8
 
     def __post_init__(self) -> None:
         if self.chip not in CHIPS:
             raise UsageError(f"chip: unknown {self.chip!r}; known: {', '.join(CHIPS)}")
+        if self.weight_bits not in WEIGHT_BITS:
+            raise UsageError(f"weight_bits is {self.weight_bits!r}; it must be one of {WEIGHT_BITS}")
         for name in ("calibration_tokens", "golden_tokens"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:

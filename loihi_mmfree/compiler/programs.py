@@ -62,10 +62,7 @@ def _sigmoid(b: ProgramBuilder, x: str, frac: int) -> str:
         x, frac, segment = b.shift(x, segment), tables.SIGMOID_SEGMENT_BITS, 0
     last = (1 << (tables.SIGMOID_DOMAIN_BITS + frac)) - 1
     magnitude = b.minimum(b.absolute(x), b.immediate(last))
-    if segment == 0:
-        upper = b.table(SIGMOID, magnitude, bits=17)
-    else:
-        upper = _interpolate(b, SIGMOID, magnitude, segment)
+    upper = _interpolate(b, SIGMOID, magnitude, segment) if segment else b.table(SIGMOID, magnitude, bits=17)
     return b.select(x, upper, b.sub(b.immediate(_ONE), upper, bits=17))
 
 

@@ -81,7 +81,7 @@ class Scheduler:
         """
         actor = Actor(name, greenlet(lambda: _perform(name, body), self._host.greenlet))
         self._actors.append(actor)
-        self._give_turn_to(actor)
+        self._run(actor)
 
     def wait(self, *ports: Waitable) -> None:
         """Let others run until one of the ports is ready.
@@ -95,22 +95,23 @@ class Scheduler:
         me.waiting_for = ports
         for port in ports:
             port.waiter = me
-        while me.waiting_for:
-            if self._ready:
-                self._give_turn_to(self._ready.popleft())
-            elif me is self._host:
-                report = self._deadlock()
-                self.end()
-                raise SimulationError(report)
-            else:
-                self._give_turn_to(self._host)
+        if me is self._host:
+            self._wait_as_host()
+        else:
+            while me.waiting_for:
+                # The host comes first when it can continue, or when nobody else can.
+                other = self._ready.pop() if self._ready and self._host.waiting_for else self._host
+                self._running = other
+                other.greenlet.switch()
+            self._running = me
 
     def wake(self, actor: Actor) -> None:
         """Note that an actor which waits can continue. Called when one of its ports gets ready."""
         for port in actor.waiting_for:
             port.waiter = None
         actor.waiting_for = ()
-        self._ready.append(actor)
+        if actor is not self._host:
+            self._ready.append(actor)
 
     def poll(self, port: Waitable) -> None:
         """Let others run before somebody concludes that a port is not ready, so that polling loops end.
@@ -121,10 +122,12 @@ class Scheduler:
         me = self._running
         if me is self._host:
             while self._ready and not port.is_ready():
-                self._give_turn_to(self._ready.popleft())
+                self._run(self._ready.pop())
         elif self._ready:
-            self._ready.append(me)
-            self._give_turn_to(self._ready.popleft())
+            self._ready.appendleft(me)
+            self._running = self._ready.pop()
+            self._running.greenlet.switch()
+            self._running = me
 
     def end(self) -> None:
         """End all actors where they stand. For the host only; does nothing the second time."""
@@ -136,18 +139,24 @@ class Scheduler:
                 actor.greenlet.throw(GreenletExit)
         self._running = self._host
 
-    def _give_turn_to(self, other: Actor) -> None:
-        me = self._running
-        self._running = other
-        try:
-            other.greenlet.switch()
-        except BaseException:
-            # In the host: an actor failed, or Ctrl-C came in it. In an actor: the host ends it.
-            if me is self._host:
+    def _wait_as_host(self) -> None:
+        while self._host.waiting_for:
+            if not self._ready:
+                report = self._deadlock()
                 self.end()
+                raise SimulationError(report)
+            self._run(self._ready.pop())
+
+    def _run(self, actor: Actor) -> None:
+        """Give an actor its turn, in the host. What it raises (Ctrl-C may come in it) ends all."""
+        self._running = actor
+        try:
+            actor.greenlet.switch()
+        except BaseException:
+            self.end()
             raise
         finally:
-            self._running = me
+            self._running = self._host
 
     def _deadlock(self) -> str:
         goal = " or ".join(port.pending() for port in self._host.waiting_for)

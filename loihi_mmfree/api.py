@@ -1,0 +1,116 @@
+"""The Python interface: what the command line does, as functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loihi_mmfree.compiler.artifact import Net, load_net
+from loihi_mmfree.compiler.config import CompileConfig
+from loihi_mmfree.sim.compare import Comparison, compare_net
+from loihi_mmfree.sim.sampling import Sampler
+from loihi_mmfree.sim.session import RunResult, check_ids, generate, open_backend
+
+
+def compile(
+    checkpoint: str | Path,
+    output: str | Path,
+    config: CompileConfig | None = None,
+    *,
+    calibration: NDArray[np.int64] | None = None,
+    force: bool = False,
+) -> Net:
+    """Compile a checkpoint into the folder `output`.
+
+    Parameters
+    ----------
+    checkpoint : str or Path
+        Hugging Face folder, .safetensors, .pt or .bin file.
+    output : str or Path
+        The folder to write; it appears whole or not at all.
+    config : CompileConfig, optional
+        Widths, chip, calibration.
+    calibration : int64 array [windows, tokens] or [tokens], optional
+        Token ids to calibrate on instead of the text that the package carries.
+    force : bool
+        Replace an existing network.
+
+    Raises
+    ------
+    LoihiMmfreeError
+        See `loihi_mmfree.errors`.
+    """
+    from loihi_mmfree.compiler.pipeline import compile_checkpoint
+
+    net, _ = compile_checkpoint(checkpoint, output, config, calibration=calibration, force=force)
+    return net
+
+
+def load(path: str | Path) -> Net:
+    """Read a compiled network and check its hashes."""
+    return load_net(path)
+
+
+def run(
+    net: Net | str | Path,
+    ids: Sequence[int] | NDArray[np.int64],
+    new_tokens: int = 64,
+    *,
+    backend: str = "engine",
+    granularity: str = "operator",
+    runtime: str = "inprocess",
+    sampler: Sampler | None = None,
+    stop_at_end_of_text: bool = True,
+    on_token: Callable[[int], None] | None = None,
+) -> RunResult:
+    """Read a prompt and generate tokens.
+
+    Parameters
+    ----------
+    net : Net, str or Path
+        A compiled network or its folder.
+    ids : sequence of int
+        The prompt.
+    new_tokens : int
+        Generate at most so many.
+    backend : {"engine", "sim", "loihi2"}
+        The integer engine, Lava's CPU simulation, or the chip.
+    granularity : {"operator", "block", "network"}
+        How much of the network one Lava process holds.
+    runtime : {"inprocess", "stock"}
+        Lava in this process, or Lava's own runtime with a process for every Lava process.
+    sampler : Sampler, optional
+        Greedy by default.
+    stop_at_end_of_text : bool
+        Stop after the checkpoint's end-of-text token.
+    on_token : callable, optional
+        Called with each token as it is chosen.
+    """
+    network = net if isinstance(net, Net) else load_net(net)
+    prompt = np.asarray(ids, dtype=np.int64).reshape(-1)
+    check_ids(prompt, network.vocab_size)
+    end = network.manifest["model"].get("eos_token_id") if stop_at_end_of_text else None
+    opened = open_backend(network, backend, granularity, runtime)
+    try:
+        return generate(opened, prompt, new_tokens, sampler or Sampler(), end, on_token)
+    finally:
+        opened.close()
+
+
+def compare(net: str | Path, checkpoint: str | Path | None = None, *, lava: bool = True) -> Comparison:
+    """Hold a network against its manifest, its golden messages, its checkpoint if given, and Lava.
+
+    Parameters
+    ----------
+    net : str or Path
+        Folder of a compiled network.
+    checkpoint : str or Path, optional
+        Where it was compiled from.
+    lava : bool
+        Also run the operator graph on Lava.
+    """
+    path = None if checkpoint is None else Path(checkpoint)
+    return compare_net(load_net(net, verify=False), path, lava)

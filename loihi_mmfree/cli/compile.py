@@ -1,0 +1,117 @@
+"""loihi-mmfree compile."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from loihi_mmfree.cli.output import JSON_OPTION, print_json, progress
+from loihi_mmfree.errors import UsageError
+
+if TYPE_CHECKING:
+    from loihi_mmfree.compiler.config import CompileConfig
+
+
+def compile_command(
+    checkpoint: Path = typer.Argument(
+        ..., metavar="CKPT", help="Hugging Face folder, .safetensors, .pt or .bin file."
+    ),
+    output: Path = typer.Option(..., "--output", "-o", metavar="NET", help="Folder to write."),
+    act_bits: int | None = typer.Option(
+        None, "--act-bits", help="Bits of the projections' inputs: 8, 10, 12 or 16 [default: 12]."
+    ),
+    weight_bits: int | None = typer.Option(
+        None, "--weight-bits", help="Bits a weight takes in synapse memory, 2 or 8 [default: 8]."
+    ),
+    calib: Path | None = typer.Option(
+        None, "--calib", metavar="FILE", help="Calibrate on this text, or on token ids in a .npy file."
+    ),
+    config: Path | None = typer.Option(
+        None, "--config", metavar="FILE", help="Settings in TOML, like the config.toml of a compiled network."
+    ),
+    chip: str | None = typer.Option(None, "--chip", help="Chip to compile for [default: loihi2]."),
+    force: bool = typer.Option(False, "--force", help="Replace an existing network."),
+    dump_ir: Path | None = typer.Option(
+        None, "--dump-ir", metavar="DIR", help="Write the graph after every pass."
+    ),
+    verify: bool = typer.Option(False, "--verify", help="Run the golden input after every pass and compare."),
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Compile a checkpoint: calibrate, quantize, lower to synapses and neuron groups, prove its bounds."""
+    began = time.perf_counter()
+    from loihi_mmfree.compiler.pipeline import Debugging, compile_checkpoint
+
+    settings = _settings(config, act_bits, weight_bits, chip)
+    calibration = None if calib is None else _calibration_ids(calib, checkpoint, settings)
+    with progress() as show:
+        net, notices = compile_checkpoint(
+            checkpoint,
+            output,
+            settings,
+            calibration=calibration,
+            force=force,
+            progress=show,
+            debugging=Debugging(dump_ir, verify),
+        )
+    seconds = time.perf_counter() - began
+    for notice in notices:
+        typer.echo(f"notice: {notice}", err=True)
+    size = sum(path.stat().st_size for path in output.iterdir())
+    depth = net.manifest["depth_steps"]
+    typer.echo(
+        f"{output}: {len(net.graph.nodes)} nodes, {depth} time steps deep, {size / 1e6:.1f} MB, {seconds:.1f} s"
+    )
+    if as_json:
+        print_json(
+            {
+                "net": str(output),
+                "nodes": len(net.graph.nodes),
+                "depth_steps": depth,
+                "bytes": size,
+                "seconds": seconds,
+                "notices": list(notices),
+                "checkpoint_sha256": net.manifest["checkpoint_sha256"],
+                "versions": net.manifest["versions"],
+            }
+        )
+
+
+def _settings(
+    config: Path | None, act_bits: int | None, weight_bits: int | None, chip: str | None
+) -> CompileConfig:
+    """The configuration file's settings, with those of the command line over them."""
+    from loihi_mmfree.compiler.config import CompileConfig
+
+    settings = CompileConfig()
+    if config is not None:
+        try:
+            settings = CompileConfig.from_toml(config.read_text(), str(config))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{config}: cannot be read: {error}") from error
+    if act_bits is not None:
+        quantization = dataclasses.replace(settings.quantization, activation_bits=act_bits)
+        settings = dataclasses.replace(settings, quantization=quantization)
+    given = {"weight_bits": weight_bits, "chip": chip}
+    return dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
+
+
+def _calibration_ids(calib: Path, checkpoint: Path, settings: CompileConfig) -> Any:
+    """Token ids from a .npy file, or from a text through the checkpoint's tokenizer."""
+    import numpy as np
+
+    from loihi_mmfree.checkpoint import open_checkpoint
+    from loihi_mmfree.quantize.calibration import calibration_ids
+
+    opened = open_checkpoint(checkpoint)
+    try:
+        if calib.suffix == ".npy":
+            return np.load(calib, allow_pickle=False)
+        text = calib.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--calib {calib}: cannot be read: {error}") from error
+    found = calibration_ids(opened.tokenizer_path, opened.config.vocab_size, settings.calibration_tokens, text)
+    return found.ids

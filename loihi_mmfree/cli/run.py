@@ -1,0 +1,175 @@
+"""loihi-mmfree run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from loihi_mmfree.cli.output import JSON_OPTION, print_json
+from loihi_mmfree.errors import UsageError
+
+if TYPE_CHECKING:
+    from loihi_mmfree.compiler.artifact import Net
+    from loihi_mmfree.sim.session import RunResult
+    from loihi_mmfree.text import Tokenizer
+
+
+def run(
+    net: Path = typer.Argument(..., metavar="NET", help="Folder of a compiled network."),
+    backend: str = typer.Option(
+        "sim", "--backend", help="sim (Lava on this machine), engine (integers without Lava) or loihi2."
+    ),
+    prompt: str | None = typer.Option(None, "--prompt", help="Prompt as text."),
+    ids: str | None = typer.Option(None, "--ids", help="Prompt as token ids: 1,2,3."),
+    prompt_file: Path | None = typer.Option(
+        None, "--prompt-file", metavar="FILE", help="Prompt from a text file."
+    ),
+    new_tokens: int = typer.Option(64, "-n", "--new-tokens", help="Generate at most so many tokens."),
+    granularity: str = typer.Option(
+        "operator", "--granularity", help="What one Lava process holds: operator, block or network."
+    ),
+    runtime: str = typer.Option(
+        "inprocess", "--runtime", help="inprocess, or stock: Lava's own, one system process each."
+    ),
+    temperature: float = typer.Option(0.0, "--temperature", help="0 is greedy."),
+    top_k: int | None = typer.Option(None, "--top-k", help="Sample among the k likeliest."),
+    top_p: float | None = typer.Option(
+        None, "--top-p", help="Sample among the likeliest that reach this probability."
+    ),
+    seed: int = typer.Option(0, "--seed", help="Seed of the sampling."),
+    ignore_eos: bool = typer.Option(False, "--ignore-eos", help="Go on after the end-of-text token."),
+    logits_out: Path | None = typer.Option(
+        None, "--logits-out", metavar="F.npz", help="Write ids, int32 logits and their scale."
+    ),
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Read a prompt and generate text; tokens appear as they come."""
+    from loihi_mmfree import api
+    from loihi_mmfree.sim.sampling import Sampler
+
+    sampler = Sampler(temperature, top_k, top_p, seed)
+    if logits_out is not None and not logits_out.absolute().parent.is_dir():
+        raise UsageError(f"--logits-out {logits_out}: no such folder")
+    loaded = api.load(net)
+    tokenizer = _tokenizer(loaded)
+    prompt_ids = _prompt_ids(loaded, tokenizer, prompt, ids, prompt_file)
+    echo = _Echo(tokenizer, prompt if prompt_file is None else None, quiet=as_json)
+    result = api.run(
+        loaded,
+        prompt_ids,
+        new_tokens,
+        backend=backend,
+        granularity=granularity,
+        runtime=runtime,
+        sampler=sampler,
+        stop_at_end_of_text=not ignore_eos,
+        on_token=echo.token,
+    )
+    echo.end()
+    if logits_out is not None:
+        _write_logits(logits_out, result)
+    speed = result.tokens_per_s
+    typer.echo(
+        f"{len(prompt_ids)} prompt tokens at {result.prefill_tokens_per_s:.1f} tokens/s, "
+        f"{len(result.new_ids)} new ones"
+        + (f" at {speed:.1f} tokens/s" if speed else "")
+        + " (measured on this machine)",
+        err=True,
+    )
+    if as_json:
+        text = None if tokenizer is None else tokenizer.decode(result.new_ids)
+        print_json(_document(backend, granularity, runtime, result, text))
+
+
+def _document(backend: str, granularity: str, runtime: str, result: RunResult, text: str | None) -> dict[str, Any]:
+    from loihi_mmfree.compiler.pipeline import versions
+    from loihi_mmfree.sim.session import peak_rss_mb
+
+    lava = backend == "sim"
+    return {
+        "backend": backend,
+        "granularity": granularity if lava else None,
+        "runtime": runtime if lava else None,
+        "prompt_ids": list(result.prompt_ids),
+        "new_ids": list(result.new_ids),
+        "text": text,
+        "logits_sha256": result.logits_sha256,
+        "tokens_per_s": result.tokens_per_s,
+        "prefill_tokens_per_s": result.prefill_tokens_per_s,
+        "steps": result.steps,
+        "saturations": result.saturations,
+        "overflows": result.overflows,
+        "peak_rss_mb": peak_rss_mb(),
+        "versions": versions(),
+    }
+
+
+def _tokenizer(net: Net) -> Tokenizer | None:
+    from loihi_mmfree.text import Tokenizer
+
+    return None if net.tokenizer_path is None else Tokenizer(net.tokenizer_path)
+
+
+def _prompt_ids(
+    net: Net, tokenizer: Tokenizer | None, prompt: str | None, ids: str | None, prompt_file: Path | None
+) -> list[int]:
+    """The prompt as token ids, from the one option that was given."""
+    given = [each for each in (prompt, ids, prompt_file) if each is not None]
+    if len(given) != 1:
+        raise UsageError("give one of --prompt TEXT, --ids 1,2,3 and --prompt-file FILE")
+    if ids is not None:
+        try:
+            return [int(each) for each in ids.replace(",", " ").split()]
+        except ValueError as error:
+            raise UsageError(f"--ids {ids!r}: token ids are whole numbers separated by commas") from error
+    if prompt_file is not None:
+        try:
+            prompt = prompt_file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--prompt-file {prompt_file}: cannot be read: {error}") from error
+    if tokenizer is None:
+        raise UsageError(f"{net.path} has no tokenizer.json, so a prompt cannot be text; give --ids 1,2,3")
+    return tokenizer.encode(prompt or "")
+
+
+class _Echo:
+    """Shows tokens as they come: as text where there is a tokenizer, else as ids."""
+
+    def __init__(self, tokenizer: Tokenizer | None, prompt: str | None, quiet: bool) -> None:
+        from loihi_mmfree.text import TextStream
+
+        self._stream = None if tokenizer is None else TextStream(tokenizer)
+        self._quiet = quiet
+        if prompt is not None and not quiet:
+            typer.echo(prompt, nl=False)
+
+    def token(self, token: int) -> None:
+        """Show one token."""
+        if not self._quiet:
+            typer.echo(f"{token} " if self._stream is None else self._stream.push(token), nl=False)
+
+    def end(self) -> None:
+        """End the line."""
+        if not self._quiet:
+            typer.echo("")
+
+
+def _write_logits(path: Path, result: RunResult) -> None:
+    """Write the logits whole or not at all."""
+    import io
+    import os
+
+    import numpy as np
+
+    buffer = io.BytesIO()
+    ids = np.array(result.ids, dtype=np.int64)
+    np.savez(buffer, ids=ids, logits=result.logits, scale=np.float64(result.logit_scale))
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(buffer.getvalue())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UsageError(f"--logits-out {path}: not written: {error.strerror}") from error
