@@ -162,9 +162,7 @@ def _check_consistency(config: ModelConfig, where: str) -> None:
         ("hidden_size * expand_ratio", config.input_dim),
     ):
         if width % config.num_heads:
-            raise CheckpointError(
-                f"{where}: {name} {width} is not a multiple of num_heads {config.num_heads}"
-            )
+            raise CheckpointError(f"{where}: {name} {width} is not a multiple of num_heads {config.num_heads}")
     for name in ("bos_token_id", "eos_token_id"):
         token = getattr(config, name)
         if token is not None and token >= config.vocab_size:
@@ -178,9 +176,7 @@ class _Fields:
     values: Mapping[str, Any]
     where: str
 
-    def size(
-        self, name: str, default: int, *, largest: int = LARGEST_SIZE, null_is_default: bool = False
-    ) -> int:
+    def size(self, name: str, default: int, *, largest: int = LARGEST_SIZE, null_is_default: bool = False) -> int:
         """Return a whole number from 1 to `largest`."""
         value = self._value(name, default, null_is_default)
         if not _is_whole(value) or not 1 <= value <= largest:

@@ -144,9 +144,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     sources, stored = _merge_catalogs(files)
     check_tensors(stored, config, str(path))
     tokenizer_path = folder / "tokenizer.json"
-    return Checkpoint(
-        path, config, tokenizer_path if tokenizer_path.is_file() else None, hashed_files, sources
-    )
+    return Checkpoint(path, config, tokenizer_path if tokenizer_path.is_file() else None, hashed_files, sources)
 
 
 def _open_weight_files(path: Path) -> list[WeightFile]:
@@ -180,9 +178,7 @@ def _shard_names(index: Path) -> list[str]:
     # Plain names only, on every system. A link of that name is followed: caches are built of links.
     unsafe = sorted(name for name in names if name in ("", ".", "..") or set(name) & set("/\\:\0"))
     if unsafe:
-        raise CheckpointError(
-            f"{index}: shard names must be plain file names of the same folder, found {unsafe}"
-        )
+        raise CheckpointError(f"{index}: shard names must be plain file names of the same folder, found {unsafe}")
     missing = sorted(name for name in names if not (index.parent / name).is_file())
     if missing:
         raise CheckpointError(f"{index}: missing shards in {index.parent}: {', '.join(missing)}")
@@ -199,9 +195,7 @@ def _merge_catalogs(
         for stored_name, tensor in file.catalog().items():
             name = canonical_name(stored_name)
             if name in sources:
-                raise CheckpointError(
-                    f"{file.path}: {name} occurs again, it is in {sources[name][0].path} too"
-                )
+                raise CheckpointError(f"{file.path}: {name} occurs again, it is in {sources[name][0].path} too")
             sources[name] = (file, stored_name)
             stored[name] = tensor
     return sources, stored

@@ -115,9 +115,7 @@ def open_torch_file(path: Path) -> TorchFile:
             "was run. Save the model's state_dict() as .safetensors instead"
         ) from error
     except Exception as error:  # A damaged archive can fail in any way inside torch.load.
-        raise CheckpointError(
-            f"{path}: damaged PyTorch file ({_first_line(error)}); copy it again"
-        ) from error
+        raise CheckpointError(f"{path}: damaged PyTorch file ({_first_line(error)}); copy it again") from error
     config, state = _split_content(content, path)
     _require_plain_tensors(state, path)
     return TorchFile(path, state, config)
@@ -145,9 +143,7 @@ def _split_content(content: Any, path: Path) -> tuple[Mapping[str, Any] | None, 
     """Return configuration and state dict of what `torch.load` gave."""
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}; expected a state dict")
-    nested = next(
-        (content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), None
-    )
+    nested = next((content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), None)
     if nested is None:
         return None, content
     config = content.get("config")

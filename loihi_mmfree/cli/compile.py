@@ -95,8 +95,11 @@ def _settings(
     if act_bits is not None:
         quantization = dataclasses.replace(settings.quantization, activation_bits=act_bits)
         settings = dataclasses.replace(settings, quantization=quantization)
-    given = {"weight_bits": weight_bits, "chip": chip}
-    return dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
+    return dataclasses.replace(
+        settings,
+        weight_bits=settings.weight_bits if weight_bits is None else weight_bits,
+        chip=settings.chip if chip is None else chip,
+    )
 
 
 def _calibration_ids(calib: Path, checkpoint: Path, settings: CompileConfig) -> Any:

@@ -131,7 +131,9 @@ def _prompt_ids(
             raise UsageError(f"--prompt-file {prompt_file}: cannot be read: {error}") from error
     if tokenizer is None:
         raise UsageError(f"{net.path} has no tokenizer.json, so a prompt cannot be text; give --ids 1,2,3")
-    return tokenizer.encode(prompt or "")
+    if not prompt:
+        raise UsageError("the prompt is empty; give at least one character")
+    return tokenizer.encode(prompt)
 
 
 class _Echo:

@@ -93,8 +93,7 @@ class BlockModel(ScheduledModel):
     def compute(self, received: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Run the nodes in order."""
         inputs = {
-            source: received[str(source)][np.newaxis].astype(np.int64)
-            for source in self.proc_params["sources"]
+            source: received[str(source)][np.newaxis].astype(np.int64) for source in self.proc_params["sources"]
         }
         for name, variables, state in self._states:
             variables[state] = getattr(self, name)

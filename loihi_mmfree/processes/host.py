@@ -76,7 +76,9 @@ class LogitsSink(ScheduledProcess):
     """
 
     def __init__(self, *, name: str, size: int, offset: int, depth: int, buffer_size: int) -> None:
-        super().__init__(name=name, inputs={"accumulators": size}, outputs={}, states={}, offset=offset, depth=depth)
+        super().__init__(
+            name=name, inputs={"accumulators": size}, outputs={}, states={}, offset=offset, depth=depth
+        )
         self.logits = OutPort(shape=(size,))
         self.logits.flag_external_pipe(buffer_size=buffer_size)
 

@@ -80,9 +80,7 @@ class NeuronGroupModel(ScheduledModel):
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         self._program: Program = proc_params["program"]
-        self._machine = Machine(
-            proc_params["constants"], proc_params["tables"], strict=proc_params["strict"]
-        )
+        self._machine = Machine(proc_params["constants"], proc_params["tables"], strict=proc_params["strict"])
 
     def compute(self, received: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Run the program."""

@@ -95,9 +95,7 @@ class ScheduledModel(PyLoihiProcessModel):
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
-        self._silence = {
-            port: np.zeros(size, dtype=np.int32) for port, size in proc_params["outputs"].items()
-        }
+        self._silence = {port: np.zeros(size, dtype=np.int32) for port, size in proc_params["outputs"].items()}
 
     @property
     def acts(self) -> bool:

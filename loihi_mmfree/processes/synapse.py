@@ -72,10 +72,9 @@ class TernaryDenseModel(PyLoihiProcessModel):
     def _dot(self, messages: np.ndarray) -> np.ndarray:
         if self._matrix is None:
             self._matrix = np.right_shift(self.weights, -WEIGHT_EXPONENT).astype(np.float32)
-        exact_type = np.float32
-        if int(np.abs(messages).max()) * messages.size >= FLOAT32_EXACT_LIMIT:
-            exact_type = np.int32
-        return (self._matrix.astype(exact_type, copy=False) @ messages.astype(exact_type)).astype(np.int32)
+        exact = int(np.abs(messages).max()) * messages.size < FLOAT32_EXACT_LIMIT
+        number = np.float32 if exact else np.int32
+        return (self._matrix.astype(number, copy=False) @ messages.astype(number)).astype(np.int32)
 
 
 class Delay(AbstractProcess):

@@ -65,7 +65,7 @@ class TernaryProjection(qnn.QuantLinear):
     def __init__(self, inputs: int, outputs: int, site: str, config: QuantizationConfig) -> None:
         super().__init__(inputs, outputs, bias=False, weight_quant=TernaryWeight)
         self.norm = Gain(inputs)
-        self.input = ActivationQuantizer(f"{site}.input", config.activation_bits)
+        self.input = ActivationQuantizer(f"{site}.input", config.activation_bits, clip=True)
 
     def reset_parameters(self) -> None:
         """Draw nothing: the weight comes from a checkpoint."""
@@ -157,9 +157,7 @@ class QuantizedBlock(nn.Module):
         attn, mlp = f"layers.{layer}.attn", f"layers.{layer}.mlp"
         self.attn_norm = MergedNorm(model.hidden_size, attn, config)
         self.attn = TokenMixer(model, attn, config)
-        self.attn_residual = ActivationQuantizer(
-            f"{attn}.residual", config.residual_bits, config.headroom_bits
-        )
+        self.attn_residual = ActivationQuantizer(f"{attn}.residual", config.residual_bits, config.headroom_bits)
         self.mlp_norm = MergedNorm(model.hidden_size, mlp, config)
         self.mlp = ChannelMixer(model, mlp, config)
         self.mlp_residual = ActivationQuantizer(f"{mlp}.residual", config.residual_bits, config.headroom_bits)

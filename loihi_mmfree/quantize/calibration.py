@@ -77,9 +77,10 @@ def calibrate(
     config: QuantizationConfig,
     progress: Callable[[int, int], None] | None = None,
 ) -> Calibration:
-    """Choose the format of every site from the largest magnitude that a text brings there.
+    """Choose the format of every site from what a text brings there.
 
-    Weights are ternary, activations stay float. Only one block is in memory at a time: all tokens go
+    Inputs of projections take the format with the least squared error, all others the one that covers
+    the largest magnitude with headroom. Weights are ternary, activations stay float. Only one block is in memory at a time: all tokens go
     through it, its formats are read, and its float output goes on to the next.
 
     Parameters
@@ -213,10 +214,10 @@ def calibration_ids(
         if text is not None:
             raise UsageError("calibration: there is no tokenizer.json to read the text with; give token ids")
         return _random_ids(vocab_size, tokens)
+    if text is not None and not text.strip():
+        raise UsageError("calibration: the text is empty")
     source = "built-in text" if text is None else "given text"
     ids = Tokenizer(tokenizer_path).encode(_built_in_text() if text is None else text)
-    if not ids:
-        raise UsageError("calibration: the text holds no tokens")
     windows = _spread_windows(_checked_windows(np.array(ids), vocab_size)[0], tokens)
     return CalibrationIds(windows, source)
 

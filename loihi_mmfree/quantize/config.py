@@ -38,7 +38,7 @@ class QuantizationConfig:
         Gated products (y, z) and the values whose squares a norm sums, 8 to 24.
     headroom_bits : int
         How many bits every saturating site keeps above its calibrated maximum, 0 to 4. Inputs of
-        projections keep none: they are normalised, so their range is known best.
+        projections keep none: they take the format with the least squared error, which may clip a few.
 
     Raises
     ------

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from loihi_mmfree.errors import CheckpointError, UsageError
 from loihi_mmfree.fixedpoint.qformat import QFormat
+from loihi_mmfree.quantize.clipping import OCTAVES, least_squares_format, octave_sums
 
 # Upstream clamps the mean magnitude of a weight matrix to this (mmfreelm/ops/fusedbitnet.py, weight_quant).
 SMALLEST_WEIGHT_SCALE = 1e-5
@@ -126,10 +127,11 @@ class RoundHalfUp(nn.Module):
 
 
 class CalibratedScaling(ParameterScaling):
-    """A learned power-of-two scale that starts from the largest magnitude seen in calibration.
+    """A learned power-of-two scale that starts from what calibration saw.
 
-    Brevitas' own runtime statistics average the maxima of batches, clip a maximum at an exact power of
-    two, and without calibration silently use 1. This one keeps the true maximum, covers it, and refuses.
+    It starts from the format that covers the largest magnitude, or from the one with the least squared
+    error. Brevitas' own runtime statistics average the maxima of batches, clip a maximum at an exact power
+    of two, and without calibration silently use 1. This one keeps the true maximum, covers it, and refuses.
 
     Parameters
     ----------
@@ -139,11 +141,14 @@ class CalibratedScaling(ParameterScaling):
         Width in bits including the sign.
     headroom_bits : int
         Bits to keep above the calibrated maximum.
+    clip : bool
+        Whether to take the format with the least squared error, which may clip rare large values.
     """
 
     maximum: Tensor
+    octaves: Tensor
 
-    def __init__(self, site: str, bit_width: int, headroom_bits: int) -> None:
+    def __init__(self, site: str, bit_width: int, headroom_bits: int, clip: bool) -> None:
         super().__init__(
             scaling_init=1.0,
             scaling_shape=SCALAR_SHAPE,
@@ -152,7 +157,9 @@ class CalibratedScaling(ParameterScaling):
         self.site = site
         self.bits = bit_width
         self.headroom_bits = headroom_bits
+        self.clip = clip
         self.register_buffer("maximum", torch.tensor(-math.inf))
+        self.register_buffer("octaves", torch.zeros(3, OCTAVES, dtype=torch.float64), persistent=False)
         self.calibrated = False
         # Brevitas' calibration_mode raises this while it collects, and calls init_scale at its end.
         self.collect_stats_steps = 0
@@ -161,16 +168,19 @@ class CalibratedScaling(ParameterScaling):
         """Return the value of one unit; while calibrating, note the magnitude of `value`."""
         if self.collect_stats_steps > 0:
             self.maximum = torch.maximum(self.maximum, value.detach().abs().amax().to(self.maximum.dtype))
+            if self.clip:
+                self.octaves = self.octaves + octave_sums(value)
         elif not self.calibrated:
             self._refuse()
         return super().forward(value, threshold)
 
     def init_scale(self) -> None:
-        """End the calibration: take the format that covers what was seen. Nothing seen changes nothing."""
+        """End the calibration: take the format that suits what was seen. Nothing seen changes nothing."""
         self.collect_stats_steps = 0
         maximum = self.maximum.item()
         if math.isfinite(maximum):
-            self.set_format(covering_format(self.bits, maximum, self.headroom_bits))
+            covering = covering_format(self.bits, maximum, self.headroom_bits)
+            self.set_format(least_squares_format(self.octaves, covering) if self.clip else covering)
 
     def set_format(self, qformat: QFormat) -> None:
         """Take a format of the same width instead of a calibration."""
@@ -229,11 +239,17 @@ class ActivationQuantizer(qnn.QuantIdentity):
         Width in bits including the sign.
     headroom_bits : int
         Bits to keep above the calibrated maximum.
+    clip : bool
+        Whether to take the format with the least squared error, which may clip rare large values.
     """
 
-    def __init__(self, site: str, bits: int, headroom_bits: int = 0) -> None:
+    def __init__(self, site: str, bits: int, headroom_bits: int = 0, clip: bool = False) -> None:
         super().__init__(
-            act_quant=PowerOfTwoActivation, site=site, bit_width=bits, headroom_bits=headroom_bits
+            act_quant=PowerOfTwoActivation,
+            site=site,
+            bit_width=bits,
+            headroom_bits=headroom_bits,
+            clip=clip,
         )
         self.site = site
 

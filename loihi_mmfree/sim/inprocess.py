@@ -23,12 +23,14 @@ counterpart with the same interface is `loihi_mmfree.sim.watchdog.StockRuntime`.
 
 from __future__ import annotations
 
+from collections import deque
 from types import FunctionType, MethodType
 
 from lava.magma.compiler.builders.interfaces import AbstractProcessBuilder
+from lava.magma.compiler.executable import Executable
 from lava.magma.core.process.ports.ports import InPort
 from lava.magma.core.process.process import AbstractProcess
-from lava.magma.runtime.runtime_services.interfaces import AbstractRuntimeService
+from lava.magma.runtime.runtime_services.runtime_service import PyRuntimeService
 from lava.proc.io.injector import PyLoihiInjectorModel, PyLoihiInjectorModelAsync
 
 from loihi_mmfree.sim.inprocess_channels import InProcessChannel, InProcessInfrastructure, InProcessSelector
@@ -82,10 +84,12 @@ class InProcessRuntime(NetworkRuntime):
             self._scheduler.spawn(name, model)
 
     def _build_runtime_services(self) -> None:
-        self._services: list[AbstractRuntimeService] = []
+        self._services: list[PyRuntimeService] = []
+        order = _sources_first(self._executable)
         for domain, builder in self._executable.runtime_service_builders.items():
             service = builder.build()
             _replace_selector(service, self._scheduler)
+            _command_in_order(service, order)
             self._services.append(service)
             self._scheduler.spawn(f"the runtime service of {domain.name}", service)
 
@@ -113,9 +117,48 @@ class InProcessRuntime(NetworkRuntime):
                 proc_builder.set_csp_ports([source])
 
 
-def _replace_selector(service: AbstractRuntimeService, scheduler: Scheduler) -> None:
+def _replace_selector(service: PyRuntimeService, scheduler: Scheduler) -> None:
     """Give a service its own `run`, in which the name CspSelector means ours: Lava's would block the thread."""
     run = type(service).run
     names = {**run.__globals__, "CspSelector": lambda: InProcessSelector(scheduler)}
     own_run = FunctionType(run.__code__, names, run.__name__, run.__defaults__, run.__closure__)
     service.run = MethodType(own_run, service)
+
+
+def _sources_first(executable: Executable) -> dict[int, int]:
+    """Number the processes such that senders come before receivers, as far as cycles allow.
+
+    Returns
+    -------
+    dict of int to int
+        The position of each process, by its id.
+    """
+    successors: dict[int, list[int]] = {process.id: [] for process in executable.proc_builders}
+    sources = dict.fromkeys(sorted(successors), 0)
+    for channel in executable.channel_builders:
+        if channel.src_port_initializer.port_type == "OutPort":
+            successors[channel.src_process.id].append(channel.dst_process.id)
+            sources[channel.dst_process.id] += 1
+    free = deque(process for process, count in sources.items() if count == 0)
+    position: dict[int, int] = {}
+    while len(position) < len(sources):
+        # Every process that is left is behind a cycle: break it at the one that was made first.
+        process = free.popleft() if free else next(left for left in sources if left not in position)
+        if process in position:
+            continue
+        position[process] = len(position)
+        for successor in successors[process]:
+            sources[successor] -= 1
+            if sources[successor] == 0:
+                free.append(successor)
+    return position
+
+
+def _command_in_order(service: PyRuntimeService, order: dict[int, int]) -> None:
+    """Have a service command its processes in this order: most messages are there then when they are awaited.
+
+    Lava's own order is that of a set of objects, another one in each run of the interpreter.
+    """
+    ranked = sorted(range(len(service.model_ids)), key=lambda index: order[service.model_ids[index]])
+    for table in (service.model_ids, service.service_to_process, service.process_to_service):
+        table[:] = [table[index] for index in ranked]

@@ -171,9 +171,7 @@ class InProcessSelector:
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
 
-    def select(
-        self, *channel_actions: tuple[InProcessSendPort | InProcessRecvPort, Callable[[], Any]]
-    ) -> Any:
+    def select(self, *channel_actions: tuple[InProcessSendPort | InProcessRecvPort, Callable[[], Any]]) -> Any:
         """Wait until a port is ready, then return what its action returns; the first listed goes first."""
         while True:
             for port, action in channel_actions:

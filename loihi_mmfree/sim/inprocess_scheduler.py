@@ -100,7 +100,7 @@ class Scheduler:
         else:
             while me.waiting_for:
                 # The host comes first when it can continue, or when nobody else can.
-                other = self._ready.pop() if self._ready and self._host.waiting_for else self._host
+                other = self._ready.popleft() if self._ready and self._host.waiting_for else self._host
                 self._running = other
                 other.greenlet.switch()
             self._running = me
@@ -122,10 +122,10 @@ class Scheduler:
         me = self._running
         if me is self._host:
             while self._ready and not port.is_ready():
-                self._run(self._ready.pop())
+                self._run(self._ready.popleft())
         elif self._ready:
-            self._ready.appendleft(me)
-            self._running = self._ready.pop()
+            self._ready.append(me)
+            self._running = self._ready.popleft()
             self._running.greenlet.switch()
             self._running = me
 
@@ -145,7 +145,7 @@ class Scheduler:
                 report = self._deadlock()
                 self.end()
                 raise SimulationError(report)
-            self._run(self._ready.pop())
+            self._run(self._ready.popleft())
 
     def _run(self, actor: Actor) -> None:
         """Give an actor its turn, in the host. What it raises (Ctrl-C may come in it) ends all."""
@@ -168,9 +168,7 @@ class Scheduler:
             if actor.waiting_for and all(port.label for port in actor.waiting_for)
         ]
         if not stuck:
-            return (
-                f"the host waits {goal}, but every process is at rest: more was asked for than the run sends"
-            )
+            return f"the host waits {goal}, but every process is at rest: more was asked for than the run sends"
         listed = "; ".join(stuck[:REPORTED_WAITS])
         more = f"; and {len(stuck) - REPORTED_WAITS} more" if len(stuck) > REPORTED_WAITS else ""
         return (

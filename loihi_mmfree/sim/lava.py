@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 
 import numpy as np
 from lava.magma.core.process.process import ProcessServer
-from lava.magma.core.process.variable import Var, VarServer
+from lava.magma.core.process.variable import VarServer
 from numpy.typing import NDArray
 
 from loihi_mmfree.compiler.executor import Tap
@@ -19,7 +19,9 @@ from loihi_mmfree.fixedpoint.interpreter import Counters
 from loihi_mmfree.sim.inprocess import InProcessRuntime
 from loihi_mmfree.sim.lava_graph import LavaGraph, SimulationConfig, build
 from loihi_mmfree.sim.runtime import NetworkRuntime
+from loihi_mmfree.sim.watchdog import StockRuntime
 
+RUNTIMES = ("inprocess", "stock")
 DEFAULT_TIMEOUT_SECONDS = 60.0
 
 
@@ -67,15 +69,17 @@ class LavaNetwork:
         self._logits = next(node for node in graph if isinstance(node, LogitsOut))
         self._steps = 0
         self._burst = 1
-        start = _runtimes(timeout_seconds).get(runtime)
-        if start is None:
-            raise UsageError(f"runtime: unknown {runtime!r}; known: inprocess, stock")
+        if runtime not in RUNTIMES:
+            raise UsageError(f"runtime: unknown {runtime!r}; known: {', '.join(RUNTIMES)}")
         self._lava = build(graph, granularity, strict)
         self._tapped = tuple(self._lava.ports) if taps else ()
         for source in self._tapped:
             self._lava.ports[source].flag_external_pipe()
-        self._runtime = start(self._lava)
-        self._runtime.initialize()
+        try:
+            self._runtime = _start(runtime, self._lava, timeout_seconds)
+        except BaseException:
+            _forget(self._lava)
+            raise
 
     def __enter__(self) -> LavaNetwork:
         return self
@@ -106,9 +110,7 @@ class LavaNetwork:
     @property
     def counters(self) -> Counters:
         """Saturations and, if strict, overflows since the network was made."""
-        counted = [
-            process.counters.get() for process in self._lava.scheduled if hasattr(process, "counters")
-        ]
+        counted = [process.counters.get() for process in self._lava.scheduled if hasattr(process, "counters")]
         saturations, overflows = np.sum(counted, axis=0).astype(int)
         return Counters(int(saturations), int(overflows))
 
@@ -122,14 +124,13 @@ class LavaNetwork:
         group = self.graph.by_name[node]
         if not isinstance(group, NeuronGroup):
             raise UsageError(f"{node} is no neuron group: it has no state")
-        return {state.name: self._state_var(node, state.name).get().astype(np.int64) for state in group.program.states}
+        names = [state.name for state in group.program.states]
+        return {name: self._lava.states[node, name].get().astype(np.int64) for name in names}
 
     def reset(self) -> None:
         """Forget the sequence so far."""
-        for node in self.graph:
-            if isinstance(node, NeuronGroup):
-                for state in node.program.states:
-                    self._state_var(node.name, state.name).set(np.zeros(node.size, dtype=np.int64))
+        for variable in self._lava.states.values():
+            variable.set(np.zeros(variable.shape, dtype=np.int64))
 
     def process(self, ids: NDArray[np.int64], tap: Tap | None = None) -> NDArray[np.int32]:
         """Read tokens and return the logits after each of them.
@@ -159,22 +160,15 @@ class LavaNetwork:
         except BaseException:
             self.close()
             raise
-        for source, values in messages.items() if tap is not None else ():
-            tap(source, values)
+        if tap is not None:
+            for source, values in messages.items():
+                tap(source, values)
         return logits
 
     def close(self) -> None:
         """End the network. Does nothing the second time."""
         self._runtime.abort()
         _forget(self._lava)
-
-    def _state_var(self, node: str, state: str) -> Var:
-        """The Var of a state: of the node's own process, or of the block that holds the node."""
-        for process in self._lava.processes.values():
-            name = state if process.name == node else f"{node}.{state}"
-            if hasattr(process, name):
-                return getattr(process, name)
-        raise KeyError(f"{node}.{state}")
 
     def _set_burst(self, tokens: int) -> None:
         """Tell the processes how many tokens enter together, if that has changed and if they have to know."""
@@ -231,15 +225,15 @@ def record_messages(graph: Graph, ids: NDArray[np.int64]) -> dict[str, NDArray[n
     return messages
 
 
-def _runtimes(timeout_seconds: float) -> Mapping[str, Callable[[LavaGraph], NetworkRuntime]]:
-    """What starts a network, by name."""
-
-    def stock(lava: LavaGraph) -> NetworkRuntime:
-        from loihi_mmfree.sim.watchdog import StockRuntime
-
-        return StockRuntime(lava.source, SimulationConfig(), timeout_seconds)
-
-    return {"inprocess": lambda lava: InProcessRuntime(lava.source, SimulationConfig()), "stock": stock}
+def _start(runtime: str, lava: LavaGraph, timeout_seconds: float) -> NetworkRuntime:
+    config = SimulationConfig()
+    started: NetworkRuntime
+    if runtime == "inprocess":
+        started = InProcessRuntime(lava.source, config)
+    else:
+        started = StockRuntime(lava.source, config, timeout_seconds)
+    started.initialize()
+    return started
 
 
 def _forget(lava: LavaGraph) -> None:

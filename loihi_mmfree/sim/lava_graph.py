@@ -11,13 +11,14 @@ import numpy as np
 from lava.magma.core.model.model import AbstractProcessModel
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.process.variable import Var
 from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.proc.dense.process import Dense
 
 from loihi_mmfree.compiler import nodes
 from loihi_mmfree.compiler.graph import Graph, Node, Source
-from loihi_mmfree.compiler.schedule import latency, offsets
 from loihi_mmfree.compiler.schedule import depth as depth_of
+from loihi_mmfree.compiler.schedule import latency, offsets
 from loihi_mmfree.compiler.verify import node_parameters
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.processes.block import Block, BlockModel
@@ -45,6 +46,7 @@ class LavaGraph:
         Every message that travels between processes.
     sent : dict Source -> int
         The time step, counted from a token's entry, in which its message is sent.
+    states : dict (node, state) -> Var
     depth : int
         Time steps from a token's entry until its logits leave.
     """
@@ -53,6 +55,7 @@ class LavaGraph:
     processes: dict[str, AbstractProcess] = field(default_factory=dict)
     ports: dict[Source, OutPort] = field(default_factory=dict)
     sent: dict[Source, int] = field(default_factory=dict)
+    states: dict[tuple[str, str], Var] = field(default_factory=dict)
 
     @property
     def scheduled(self) -> list[ScheduledProcess]:
@@ -129,15 +132,17 @@ def _operators(graph: Graph, strict: bool) -> LavaGraph:
             source = node.out(name)
             built.ports[source] = process.a_out if isinstance(node, nodes.Synapse) else getattr(process, name)
             built.sent[source] = received[node.name] + latency(node)
+        for state in _states(node):
+            built.states[node.name, state] = getattr(process, state)
     return built
 
 
 def _operator(graph: Graph, node: Node, offset: int, depth: int, strict: bool) -> AbstractProcess:
     match node:
         case nodes.TokenIn():
-            return _source(node, depth)
+            return TokenSource(name=node.name, size=node.size, depth=depth, buffer_size=depth + 1)
         case nodes.LogitsOut():
-            return _sink(node, offset, depth)
+            return LogitsSink(name=node.name, size=node.size, offset=offset, depth=depth, buffer_size=1)
         case nodes.TernarySynapse():
             return ternary_dense(node.name, graph.tensors[node.codes])
         case nodes.SumSynapse():
@@ -179,33 +184,28 @@ def _blocks(graph: Graph, block_of: Callable[[str], str], strict: bool) -> LavaG
     built = LavaGraph(depth=0)
     parts: dict[str, list[Node]] = {}
     for node in graph:
-        match node:
-            case nodes.TokenIn():
-                built.processes[node.name] = source = _source(node, depth=0)
-                built.ports[node.out()] = source.out
-            case nodes.LogitsOut():
-                logits = node
-            case _:
-                parts.setdefault(block_of(node.name), []).append(node)
+        parts.setdefault(block_of(node.name), []).append(node)
+    for node in parts.pop(nodes.HOST_BLOCK):
+        built.processes[node.name] = _operator(graph, node, offset=0, depth=0, strict=strict)
+    built.ports[Source(built.source.name)] = built.source.out
     for name, part in parts.items():
         block = Block(name=name, graph=graph, nodes=tuple(part), strict=strict)
         built.processes[name] = block
-        for source in block.proc_params["sources"]:
-            built.ports[source].connect(getattr(block, str(source)))
-        for source in block.proc_params["results"]:
-            built.ports[source] = getattr(block, str(source))
-    built.processes[logits.name] = sink = _sink(logits, offset=0, depth=0)
-    built.ports[logits.inputs[0]].connect(sink.accumulators)
+        for read in block.proc_params["sources"]:
+            built.ports[read].connect(getattr(block, str(read)))
+        for sent in block.proc_params["results"]:
+            built.ports[sent] = getattr(block, str(sent))
+        for node in part:
+            for state in _states(node):
+                built.states[node.name, state] = getattr(block, f"{node.name}.{state}")
+    (logits,) = graph.by_name[built.sink.name].inputs
+    built.ports[logits].connect(built.sink.accumulators)
     built.sent = dict.fromkeys(built.ports, 0)
     return built
 
 
-def _source(node: nodes.TokenIn, depth: int) -> TokenSource:
-    return TokenSource(name=node.name, size=node.size, depth=depth, buffer_size=depth + 1)
-
-
-def _sink(node: nodes.LogitsOut, offset: int, depth: int) -> LogitsSink:
-    return LogitsSink(name=node.name, size=node.size, offset=offset, depth=depth, buffer_size=1)
+def _states(node: Node) -> list[str]:
+    return [state.name for state in node.program.states] if isinstance(node, nodes.NeuronGroup) else []
 
 
 @contextmanager

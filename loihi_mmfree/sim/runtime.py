@@ -130,15 +130,8 @@ class NetworkRuntime(Runtime):
 
     def pause(self) -> None:
         """End a run under way after its current time step. Does nothing if there is none."""
-        if not self._is_running:
-            return
-        for port in self.runtime_to_service:
-            port.send(MGMT_COMMAND.PAUSE)
-        for port in self.service_to_runtime:
-            # A run may have reached its end, or a process asked for a pause, before the command came.
-            while not enum_equal(self._response(port), MGMT_RESPONSE.PAUSED):
-                pass
-        self._is_running = False
+        if self._is_running:
+            self._pause_services()
 
     def stop(self) -> None:
         """End the network: with Lava's STOP if it is at rest, else where it stands."""
@@ -177,11 +170,20 @@ class NetworkRuntime(Runtime):
         for port in self.service_to_runtime:
             response = self._response(port)
             if enum_equal(response, MGMT_RESPONSE.REQ_PAUSE):
-                self.pause()
+                self._pause_services()
                 return
             if enum_equal(response, MGMT_RESPONSE.REQ_STOP):
                 self.stop()
                 return
+        self._is_running = False
+
+    def _pause_services(self) -> None:
+        for port in self.runtime_to_service:
+            port.send(MGMT_COMMAND.PAUSE)
+        for port in self.service_to_runtime:
+            # A run may have reached its end, or a process asked for a pause, before the command came.
+            while not enum_equal(self._response(port), MGMT_RESPONSE.PAUSED):
+                pass
         self._is_running = False
 
     def _response(self, port: CspRecvPort) -> np.ndarray:

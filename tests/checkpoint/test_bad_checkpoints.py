@@ -83,9 +83,7 @@ def test_the_largest_sizes_allowed_are_compared_with_the_file_without_allocating
     save_file(state, folder / "model.safetensors")
     large = {"vocab_size": 2**24, "hidden_size": 2**24, "intermediate_size": 2**24}
     (folder / "config.json").write_text(json.dumps(values | large))
-    with pytest.raises(
-        CheckpointError, match=r"embeddings\.weight is \[11, 8\], expected \[16777216, 16777216\]"
-    ):
+    with pytest.raises(CheckpointError, match=r"embeddings\.weight is \[11, 8\], expected \[16777216, 16777216\]"):
         open_checkpoint(folder)
 
 
@@ -187,9 +185,7 @@ def test_a_weight_that_is_not_finite(folder, state, name, value):
     state[name][1, 2] = value
     save_file(state, folder / "model.safetensors")
     checkpoint = open_checkpoint(folder)
-    with pytest.raises(
-        CheckpointError, match=rf"{name} holds 1 values that are NaN or infinite.* at \[1, 2\]"
-    ):
+    with pytest.raises(CheckpointError, match=rf"{name} holds 1 values that are NaN or infinite.* at \[1, 2\]"):
         checkpoint.tensor(name)
 
 

@@ -54,9 +54,7 @@ def test_expand_ratio_widens_the_token_mixer_only(values):
 
 
 def test_without_lower_bounds_there_is_no_such_tensor(values):
-    assert "model.lower_bounds" not in expected_shapes(
-        ModelConfig.from_dict(values | {"use_lower_bound": False})
-    )
+    assert "model.lower_bounds" not in expected_shapes(ModelConfig.from_dict(values | {"use_lower_bound": False}))
 
 
 def test_tied_embeddings_count_once(values):

@@ -93,3 +93,13 @@ def test_a_scale_without_a_multiplier_is_refused(scale: float) -> None:
 def test_one_bad_scale_in_a_vector_is_refused() -> None:
     with pytest.raises(ValueError, match="between 0 and 2\\*\\*15"):
         fit_multipliers(np.array([1.0, float("nan"), 2.0]))
+
+
+@pytest.mark.xfail(strict=True, reason="a shift beyond 62 is neither refused nor held")
+@pytest.mark.parametrize("exponent", [-49, -50, -60])
+def test_a_scale_too_small_for_any_value_gives_zero_or_is_refused(exponent: int) -> None:
+    try:
+        found = Requantizer.from_scale(1.5 * 2.0**exponent)
+    except ValueError:
+        return
+    assert found(np.array([-5, 0, 5, 2**23])).tolist() == [0, 0, 0, 0]

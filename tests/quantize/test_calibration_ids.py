@@ -53,7 +53,7 @@ def test_a_text_without_a_tokenizer_is_refused():
 
 
 def test_an_empty_text_is_refused(tiny):
-    with pytest.raises(UsageError, match="holds no tokens"):
+    with pytest.raises(UsageError, match="the text is empty"):
         calibration_ids(tiny.tokenizer_path, 512, text="")
 
 
