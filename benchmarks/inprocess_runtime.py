@@ -9,6 +9,7 @@ time step costs for each process, and how long it takes to stop.
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 
 import numpy as np
@@ -52,7 +53,7 @@ class PyRelayModel(PyLoihiProcessModel):
 def chain(length: int) -> Relay:
     """Connect processes one after the other; return the first."""
     relays = [Relay() for _ in range(length)]
-    for source, destination in zip(relays, relays[1:], strict=False):
+    for source, destination in itertools.pairwise(relays):
         source.s_out.connect(destination.a_in)
     return relays[0]
 
@@ -84,9 +85,8 @@ def main() -> None:
         name = "in-process" if runtime_class is InProcessRuntime else "stock"
         for length in arguments.lengths:
             start, stop, cost = measure(runtime_class, length, arguments.steps)
-            print(
-                f"{name:<10} {length:>9} {start:>8.3f} {cost * 1e6:>16.1f} {cost * length * 1e3:>8.2f} {stop:>7.3f}"
-            )
+            step = cost * length
+            print(f"{name:<10} {length:>9} {start:>8.3f} {cost * 1e6:>16.1f} {step * 1e3:>8.2f} {stop:>7.3f}")
 
 
 if __name__ == "__main__":

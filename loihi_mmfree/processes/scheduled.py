@@ -29,6 +29,8 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
 MESSAGE_BITS = 24
+TAKEN_NAMES = frozenset((*dir(PyLoihiProcessModel({})), "counters"))
+"""What a port or a state cannot be called, because a ProcessModel has something else of that name."""
 
 
 class ScheduledProcess(AbstractProcess):
@@ -83,7 +85,7 @@ class ScheduledProcess(AbstractProcess):
             self._add(state, Var(shape=(size,), init=0))
 
     def _add(self, name: str, member: InPort | OutPort | Var) -> None:
-        if hasattr(self, name) or hasattr(PyLoihiProcessModel, name):
+        if hasattr(self, name) or name in TAKEN_NAMES:
             raise ValueError(f"{self.name}: {name!r} cannot be a port or a state: the name is taken")
         setattr(self, name, member)
 

@@ -92,9 +92,9 @@ class Delay(AbstractProcess):
     """
 
     def __init__(self, *, name: str, size: int, steps: int) -> None:
+        super().__init__(name=name, size=size, steps=steps)
         if steps < 1:
             raise ValueError(f"{name}: a connection takes at least 1 time step, found {steps}")
-        super().__init__(name=name, size=size, steps=steps)
         self.s_in = InPort(shape=(size,))
         self.a_out = OutPort(shape=(size,))
 

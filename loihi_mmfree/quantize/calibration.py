@@ -79,9 +79,10 @@ def calibrate(
 ) -> Calibration:
     """Choose the format of every site from what a text brings there.
 
-    Inputs of projections take the format with the least squared error, all others the one that covers
-    the largest magnitude with headroom. Weights are ternary, activations stay float. Only one block is in memory at a time: all tokens go
-    through it, its formats are read, and its float output goes on to the next.
+    Inputs of projections take the format with the least squared error, all other sites the one that
+    covers the largest magnitude with headroom. Weights are ternary, activations stay float. Only one
+    block is in memory at a time: all tokens go through it, its formats are read, and its float output
+    goes on to the next.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Where to clip: the power-of-two format with the least squared error over calibration data.
 
-The data is summarised by octave, so that it can come in batches and need not be kept: a power-of-two
-format ends at an octave's border, hence the sums of an octave give the error of clipping it exactly.
+The data is kept as a histogram of magnitudes, so that it can come in batches. A bin is what shares the
+leading bits of a float32, exponent and first four bits of the fraction: 16 bins an octave, any size.
 """
 
 from __future__ import annotations
@@ -11,46 +11,42 @@ from torch import Tensor
 
 from loihi_mmfree.fixedpoint.qformat import QFormat
 
-# Octave e holds magnitudes from 2**(e - 1) up to 2**e; smaller and larger ones count to the outermost.
-SMALLEST_OCTAVE, LARGEST_OCTAVE = -63, 64
-OCTAVES = LARGEST_OCTAVE - SMALLEST_OCTAVE + 1
+# A float32 without its sign has 31 bits; the leading 12 name its bin.
+DROPPED_BITS = 19
+BINS = 1 << (31 - DROPPED_BITS)
 
 
-def octave_sums(values: Tensor) -> Tensor:
-    """Return the number, the sum of magnitudes and the sum of squares in each octave: float64 [3, OCTAVES]."""
-    magnitudes = values.detach().flatten().abs().double()
-    # A zero has no octave; it is exact in every format, as if it were infinitely small.
-    exponents = torch.where(magnitudes > 0, torch.frexp(magnitudes).exponent, SMALLEST_OCTAVE)
-    octaves = exponents.clamp(SMALLEST_OCTAVE, LARGEST_OCTAVE) - SMALLEST_OCTAVE
-    powers = (torch.ones_like(magnitudes), magnitudes, magnitudes.square())
-    return torch.stack([torch.bincount(octaves, power, minlength=OCTAVES) for power in powers])
+def magnitude_histogram(values: Tensor) -> Tensor:
+    """Return how many values fall in each bin: int64 [BINS]."""
+    patterns = values.detach().float().contiguous().view(torch.int32).flatten()
+    return torch.bincount((patterns & 0x7FFFFFFF) >> DROPPED_BITS, minlength=BINS)
 
 
-def least_squares_format(sums: Tensor, covering: QFormat) -> QFormat:
+def least_squares_format(histogram: Tensor, covering: QFormat) -> QFormat:
     """Return the format with the least squared error among those as wide, at equal error the coarsest.
 
     Parameters
     ----------
-    sums : Tensor, float64 [3, OCTAVES]
-        Sum of `octave_sums` over the data.
+    histogram : Tensor, int64 [BINS]
+        Sum of `magnitude_histogram` over the data, all of it finite.
     covering : QFormat
         The finest format that clips nothing; a coarser one is never better.
     """
     candidates = [QFormat(covering.bits, covering.frac + finer) for finer in range(covering.bits)]
-    return min(candidates, key=lambda candidate: squared_error(candidate, sums))
+    return min(candidates, key=lambda candidate: squared_error(candidate, histogram))
 
 
-def squared_error(qformat: QFormat, sums: Tensor) -> float:
-    """Return the summed squared error of quantizing data, from its octave sums.
+def squared_error(qformat: QFormat, histogram: Tensor) -> float:
+    """Return the summed squared error of quantizing data, estimated from its histogram.
 
-    Clipped values count exactly, those below half a unit too (they become zero); in between the error is
-    taken to be uniform over a unit.
+    Every value counts as the centre of its bin. Beyond the end of the range the error is the distance to
+    it, below half a unit the value itself; in between it is taken to be uniform over a unit.
     """
-    # The first octaves that are not zeroed, and that are clipped: from half a unit up, and from the end up.
-    rounded = min(max(-qformat.frac - SMALLEST_OCTAVE, 0), OCTAVES)
-    clipped = min(max(qformat.bits - qformat.frac - SMALLEST_OCTAVE, 0), OCTAVES)
-    count, magnitude, square = sums
-    rounding = count[rounded:clipped].sum() * qformat.scale**2 / 12
-    end = qformat.max_value
-    clipping = square[clipped:].sum() - 2 * end * magnitude[clipped:].sum() + end**2 * count[clipped:].sum()
-    return float(square[:rounded].sum() + rounding + clipping)
+    occupied = histogram.nonzero().flatten().cpu()
+    count = histogram.cpu()[occupied].double()
+    half_a_bin = 1 << (DROPPED_BITS - 1)
+    centre = ((occupied << DROPPED_BITS) + half_a_bin).to(torch.int32).view(torch.float32).double()
+    error = torch.full_like(centre, qformat.scale**2 / 12)
+    error = torch.where(centre < qformat.scale / 2, centre.square(), error)
+    error = torch.where(centre > qformat.max_value, (centre - qformat.max_value).square(), error)
+    return float((count * error).sum())

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from loihi_mmfree.errors import CheckpointError, UsageError
 from loihi_mmfree.fixedpoint.qformat import QFormat
-from loihi_mmfree.quantize.clipping import OCTAVES, least_squares_format, octave_sums
+from loihi_mmfree.quantize.clipping import BINS, least_squares_format, magnitude_histogram
 
 # Upstream clamps the mean magnitude of a weight matrix to this (mmfreelm/ops/fusedbitnet.py, weight_quant).
 SMALLEST_WEIGHT_SCALE = 1e-5
@@ -146,7 +146,7 @@ class CalibratedScaling(ParameterScaling):
     """
 
     maximum: Tensor
-    octaves: Tensor
+    histogram: Tensor
 
     def __init__(self, site: str, bit_width: int, headroom_bits: int, clip: bool) -> None:
         super().__init__(
@@ -159,7 +159,7 @@ class CalibratedScaling(ParameterScaling):
         self.headroom_bits = headroom_bits
         self.clip = clip
         self.register_buffer("maximum", torch.tensor(-math.inf))
-        self.register_buffer("octaves", torch.zeros(3, OCTAVES, dtype=torch.float64), persistent=False)
+        self.register_buffer("histogram", torch.zeros(BINS, dtype=torch.int64), persistent=False)
         self.calibrated = False
         # Brevitas' calibration_mode raises this while it collects, and calls init_scale at its end.
         self.collect_stats_steps = 0
@@ -167,10 +167,10 @@ class CalibratedScaling(ParameterScaling):
     def forward(self, value: Tensor, threshold: Tensor) -> Tensor:
         """Return the value of one unit; while calibrating, note the magnitude of `value`."""
         if self.collect_stats_steps > 0:
-            self.maximum = torch.maximum(self.maximum, value.detach().abs().amax().to(self.maximum.dtype))
-            if self.clip:
-                self.octaves = self.octaves + octave_sums(value)
-        elif not self.calibrated:
+            self._observe(value.detach())
+            # Nothing is quantized meanwhile, so that any number will do.
+            return threshold
+        if not self.calibrated:
             self._refuse()
         return super().forward(value, threshold)
 
@@ -180,7 +180,7 @@ class CalibratedScaling(ParameterScaling):
         maximum = self.maximum.item()
         if math.isfinite(maximum):
             covering = covering_format(self.bits, maximum, self.headroom_bits)
-            self.set_format(least_squares_format(self.octaves, covering) if self.clip else covering)
+            self.set_format(least_squares_format(self.histogram, covering) if self.clip else covering)
 
     def set_format(self, qformat: QFormat) -> None:
         """Take a format of the same width instead of a calibration."""
@@ -209,6 +209,12 @@ class CalibratedScaling(ParameterScaling):
     def set_extra_state(self, state: Tensor) -> None:
         """Restore what `get_extra_state` returned."""
         self.calibrated = bool(state)
+
+    def _observe(self, value: Tensor) -> None:
+        lowest, highest = torch.aminmax(value)
+        self.maximum = torch.maximum(self.maximum, torch.maximum(-lowest, highest).to(self.maximum.dtype))
+        if self.clip:
+            self.histogram = self.histogram + magnitude_histogram(value)
 
     def _refuse(self) -> None:
         if self.maximum.item() == -math.inf:

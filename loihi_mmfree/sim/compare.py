@@ -167,9 +167,12 @@ def compare_net(net: Net, checkpoint: Path | None = None, lava: bool = True) -> 
 
 
 def _against_lava(net: Net, ids: NDArray[np.int64], messages: Messages, order: list[str]) -> Stage:
-    from loihi_mmfree.sim.lava import record_messages
+    from loihi_mmfree.sim.lava import LavaNetwork
 
-    return compare_messages("Lava = engine", messages, record_messages(net.graph, ids), order)
+    found: dict[str, NDArray[np.int32]] = {}
+    with LavaNetwork(net.graph, taps=True) as network:
+        network.process(ids, lambda source, value: found.update({str(source): value.astype(np.int32)}))
+    return compare_messages("Lava = engine", messages, found, order)
 
 
 def _against_checkpoint(

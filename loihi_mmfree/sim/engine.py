@@ -46,6 +46,10 @@ class Engine:
         """Saturations and overflows since the engine was made."""
         return self._executor.counters
 
+    def state(self, node: str) -> dict[str, Integers]:
+        """Return the state variables of a neuron group, int64 [n] by name."""
+        return self._executor.groups[node].variables
+
     def reset(self) -> None:
         """Forget the sequence so far."""
         self._executor.reset()

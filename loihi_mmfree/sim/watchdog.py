@@ -21,7 +21,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing.pool import RemoteTraceback
 from queue import Empty
 from typing import Any, NoReturn
 
@@ -61,6 +60,7 @@ class StockRuntime(NetworkRuntime):
     def __init__(self, process: AbstractProcess, run_cfg: RunConfig, timeout_seconds: float = 60.0) -> None:
         self._timeout_seconds = timeout_seconds
         self._names: list[str] = []
+        self.exception_q: list[Any] = []
         self._host_ports: list[CspSendPort | CspRecvPort] = []
         self._is_stopping = False
         self._was_paused = False
@@ -101,13 +101,13 @@ class StockRuntime(NetworkRuntime):
 
     def raise_failures(self) -> None:
         """Raise SimulationError if an actor raised an exception or ended, after the end of all."""
-        actors = self._messaging_infrastructure.actors
         self._raise_exceptions()
+        actors = self._messaging_infrastructure.actors
         if all(actor.exitcode is None or (actor.exitcode == 0 and self._is_stopping) for actor in actors):
             return
         self._await_exceptions()
         name, code = max(
-            ((name, actor.exitcode) for name, actor in zip(self._names, actors) if actor.exitcode is not None),
+            ((name, actor.exitcode) for name, actor in self._named_actors() if actor.exitcode is not None),
             key=lambda ended: ended[1] != 0,
         )
         self.fail(f"{name} ended unexpectedly, {_exit_reason(code)}")
@@ -121,16 +121,21 @@ class StockRuntime(NetworkRuntime):
         """Count the processor time that the actors have used, in ticks of the system's clock (0 if unknown)."""
         return sum(_processor_ticks(actor.pid) for actor in self._messaging_infrastructure.actors)
 
+    def _named_actors(self) -> Iterator[tuple[str, SystemProcess]]:
+        return zip(self._names, self._messaging_infrastructure.actors, strict=False)
+
     def _raise_exceptions(self) -> None:
-        for name, actor in zip(self._names, self._messaging_infrastructure.actors):
+        for name, actor in self._named_actors():
             try:
                 reported = actor.exception
             except Exception as error:
                 self.fail(f"{name} failed with an exception that cannot be sent between OS processes: {error}")
             if reported is not None:
-                error, trace = reported
-                error.__cause__ = RemoteTraceback(trace)
-                self.fail(f"{name} failed: {type(error).__name__}: {error}", error)
+                self._fail_remotely(name, *reported)
+
+    def _fail_remotely(self, name: str, error: Exception, trace: str) -> NoReturn:
+        error.__cause__ = ActorTracebackError(trace)
+        self.fail(f"{name} failed: {type(error).__name__}: {error}", error)
 
     def _await_exceptions(self) -> None:
         """Give the actor that caused what another one noticed the time to report."""
@@ -181,9 +186,9 @@ class StockRuntime(NetworkRuntime):
         for port in (*self.runtime_to_service, *self.service_to_runtime):
             self._guard(port)
         # Lava waits here for each actor to be built, without a limit.
-        for name, queue in zip(self._names, self.exception_q):
+        queues, self.exception_q = self.exception_q, []
+        for name, queue in zip(self._names, queues, strict=True):
             self._await_built(name, queue)
-        self.exception_q = []
 
     def _await_built(self, name: str, queue: Any) -> None:
         watch = self.watch()
@@ -194,8 +199,7 @@ class StockRuntime(NetworkRuntime):
                 watch.check()
                 continue
             if error is not None:
-                error.__cause__ = RemoteTraceback(error.trace)
-                self.fail(f"{name} failed: {type(error).__name__}: {error}", error)
+                self._fail_remotely(name, error, error.trace)
             return
 
     def _guard(self, port: CspSendPort | CspRecvPort) -> None:
@@ -205,6 +209,13 @@ class StockRuntime(NetworkRuntime):
             port._queue = GuardedQueue(port.size, self.watch)
         else:
             port._semaphore = GuardedSemaphore(port.size, self.watch)
+
+
+class ActorTracebackError(Exception):
+    """The traceback of an exception in an actor, as text; shown as the exception's cause."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
 
 
 class Watch:
@@ -224,9 +235,9 @@ class Watch:
         ticks = self._runtime.processor_ticks()
         if ticks == self._ticks:
             self._runtime.fail(
-                f"no progress: the host waited {self._timeout_seconds:g} s for a message while no process computed. "
-                "A deadlock (every cycle of processes needs a synapse), or more was asked for than the run sends; "
-                "InProcessRuntime names the ports that wait"
+                f"no progress: the host waited {self._timeout_seconds:g} s for a message while no process "
+                "computed. It is a deadlock (every cycle of processes needs a synapse), or more was asked for "
+                "than the run sends; InProcessRuntime names the ports that wait"
             )
         self._ticks = ticks
         self._next_sample += self._timeout_seconds / 2

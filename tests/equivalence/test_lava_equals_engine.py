@@ -1,0 +1,164 @@
+"""The same integers from Lava and from the engine, however the network is cut into processes and calls."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from loihi_mmfree.checkpoint import ModelConfig, expected_shapes, open_checkpoint
+from loihi_mmfree.compiler.artifact import Net
+from loihi_mmfree.compiler.config import CompileConfig
+from loihi_mmfree.compiler.executor import Executor
+from loihi_mmfree.compiler.graph import Graph, Node, Source
+from loihi_mmfree.compiler.nodes import NeuronGroup, TokenIn
+from loihi_mmfree.compiler.pipeline import compile_graph, golden_messages
+from loihi_mmfree.sim.engine import Engine
+from loihi_mmfree.sim.lava import LavaNetwork, record_messages
+
+GRANULARITIES = ("operator", "block", "network")
+SHAPES = {
+    "lower bounds": {},
+    "heads, wide mixer, no lower bound": {"num_heads": 2, "expand_ratio": 2, "use_lower_bound": False},
+    "tied embeddings, one block": {"num_hidden_layers": 1, "tie_word_embeddings": True},
+}
+
+
+@pytest.fixture(scope="module", params=sorted(SHAPES))
+def random_graph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Graph:
+    """A very small model of random weights, compiled."""
+    return compile_random(tmp_path_factory.mktemp("random"), **SHAPES[request.param])
+
+
+@pytest.fixture(scope="module")
+def smallest_graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
+    """A model of one block of 8 neurons, for the runtime that starts an OS process for every node."""
+    return compile_random(tmp_path_factory.mktemp("smallest"), hidden_size=8, num_hidden_layers=1)
+
+
+def compile_random(folder: Path, **changes: object) -> Graph:
+    values: dict[str, object] = {
+        "model_type": "hgrn_bit",
+        "vocab_size": 23,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "intermediate_size": 24,
+    }
+    values |= changes
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        name: torch.randn(shape, generator=generator)
+        for name, shape in expected_shapes(ModelConfig.from_dict(values)).items()
+    }
+    tensors |= {name: 1 + 0.1 * value for name, value in tensors.items() if "norm" in name}
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(values))
+    return compile_graph(open_checkpoint(folder), CompileConfig(), random_ids(128, 23)).graph
+
+
+def random_ids(count: int, vocab_size: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, vocab_size, count)
+
+
+def in_calls(network: LavaNetwork, ids: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+    """The logits of a sequence that is cut into calls of these sizes."""
+    parts = np.split(ids, np.cumsum(sizes))[:-1]
+    return np.concatenate([network.process(part) for part in parts])
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_random_networks_give_the_engines_logits_in_one_call_and_in_many(
+    random_graph: Graph, granularity: str
+) -> None:
+    ids = random_ids(9, 23)
+    expected = Engine(random_graph).process(ids)
+    with LavaNetwork(random_graph, granularity) as network:
+        at_once = network.process(ids)
+        network.reset()
+        cut = in_calls(network, ids, (1, 1, 3, 3, 1))
+    np.testing.assert_array_equal(at_once, expected)
+    np.testing.assert_array_equal(cut, expected)
+    assert at_once.dtype == np.int32
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_mmf_tiny_gives_the_engines_logits(tiny_net: Net, granularity: str) -> None:
+    ids = random_ids(21, 512)
+    expected = Engine(tiny_net.graph).process(ids)
+    with LavaNetwork(tiny_net.graph, granularity) as network:
+        found = in_calls(network, ids, (17, 1, 1, 2))
+        assert network.logit_scale == Engine(tiny_net.graph).logit_scale
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_stock_lava_gives_the_same_logits(smallest_graph: Graph, granularity: str) -> None:
+    ids = random_ids(6, 23)
+    with LavaNetwork(smallest_graph, granularity, runtime="stock", timeout_seconds=30) as network:
+        found = in_calls(network, ids, (3, 1, 2))
+        np.testing.assert_array_equal(found, Engine(smallest_graph).process(ids))
+        network.reset()
+        np.testing.assert_array_equal(network.process(ids[:2]), found[:2])
+
+
+def test_every_message_between_processes_is_the_engines(random_graph: Graph) -> None:
+    ids = random_ids(5, 23)
+    expected = golden_messages(random_graph, ids)
+    found = record_messages(random_graph, ids)
+    assert set(found) - {"tokens:out"} == set(expected) - {"ids"}
+    for key in set(expected) - {"ids"}:
+        np.testing.assert_array_equal(found[key], expected[key], err_msg=key)
+
+
+def test_messages_between_blocks_are_the_engines(random_graph: Graph) -> None:
+    ids = random_ids(5, 23)
+    expected = golden_messages(random_graph, ids)
+    found: dict[str, np.ndarray] = {}
+    with LavaNetwork(random_graph, "block", taps=True) as network:
+        network.process(ids, lambda source, values: found.update({str(source): values}))
+    assert {"embeddings:out", "layers.0.mlp.residual:out", "lm_head:out"} <= set(found)
+    for key in set(found) - {"tokens:out"}:
+        np.testing.assert_array_equal(found[key], expected[key], err_msg=key)
+
+
+def narrow_registers(graph: Graph) -> Graph:
+    """The graph with the sums of residuals declared as 2 bits wide, which they do not fit."""
+
+    def narrow(node: Node) -> Node:
+        if not isinstance(node, NeuronGroup) or node.role != "Residual":
+            return node
+        instructions = tuple(
+            replace(each, bits=2) if each.operation == "add" else each for each in node.program.instructions
+        )
+        return replace(node, program=replace(node.program, instructions=instructions))
+
+    return graph.with_nodes(narrow(node) for node in graph)
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_overflows_are_counted_as_by_the_engine(smallest_graph: Graph, granularity: str) -> None:
+    graph = narrow_registers(smallest_graph)
+    engine = Engine(graph, strict=True)
+    engine.process(random_ids(5, 23))
+    with LavaNetwork(graph, granularity, strict=True) as network:
+        network.process(random_ids(5, 23))
+        assert network.counters == engine.counters
+        assert network.counters.overflows > 0
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_states_are_the_engines(random_graph: Graph, granularity: str) -> None:
+    ids = random_ids(5, 23)
+    inner = tuple(node for node in random_graph if not isinstance(node, TokenIn))
+    executor = Executor(random_graph, inner)
+    executor.run({Source("tokens"): random_graph.tensors["tokens.table"][ids].astype(np.int64)})
+    with LavaNetwork(random_graph, granularity) as network:
+        network.process(ids)
+        state = network.state("layers.0.attn.mlgru")
+    assert state["h"].any()
+    np.testing.assert_array_equal(state["h"], executor.groups["layers.0.attn.mlgru"].variables["h"])
