@@ -58,8 +58,8 @@ def demo(
     rows = len(on_lava.logits)
     typer.echo(
         f"Lava and the integer engine agree in every bit of {rows * net.vocab_size:,} logits "
-        f"(SHA-256 {engine.logits_sha256[:16]}…). {on_lava.steps} time steps simulated, {on_lava.overflows} overflows; "
-        "no Loihi 2 was involved, and no speed of the chip is claimed.",
+        f"(SHA-256 {engine.logits_sha256[:16]}…). {on_lava.steps} time steps simulated, "
+        f"{on_lava.overflows} overflows; no Loihi 2 was involved, and no speed of the chip is claimed.",
         err=True,
     )
     if as_json:

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 
 from loihi_mmfree.compiler.graph import Graph
 from loihi_mmfree.compiler.nodes import NeuronGroup, TernarySynapse, TokenIn
 from loihi_mmfree.compiler.serialize import graph_from_data, graph_to_data
+from loihi_mmfree.compiler.tensor_file import map_tensors
 from loihi_mmfree.errors import ArtifactError, UsageError
-from loihi_mmfree.fixedpoint.ternary import pack_ternary, unpack_ternary
+from loihi_mmfree.fixedpoint.ternary import check_packed
 
 SCHEMA_VERSION = 1
 MANIFEST, GRAPH, WEIGHTS = "manifest.json", "graph.json", "weights.safetensors"
@@ -156,8 +156,8 @@ def write_net(
     tokenizer : Path, optional
         tokenizer.json to take along.
     """
-    stored = _packed_tensors(graph)
     # The library writes tensors sorted by type and name, so equal tensors give equal bytes.
+    stored = {name: np.ascontiguousarray(each) for name, each in graph.tensors.items()}
     (folder / WEIGHTS).write_bytes(save(stored))
     (folder / GRAPH).write_text(_json(graph_to_data(graph)))
     (folder / CONFIG).write_text(config_toml)
@@ -167,22 +167,13 @@ def write_net(
     if tokenizer is not None:
         shutil.copyfile(tokenizer, folder / TOKENIZER)
     files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
-    tensors = {name: tensor_sha256(tensor) for name, tensor in sorted(stored.items())}
+    tensors = {name: tensor_sha256(tensor) for name, tensor in sorted(graph.tensors.items())}
     complete = {"schema_version": SCHEMA_VERSION, **manifest, "files": files, "tensors": tensors}
     (folder / MANIFEST).write_text(_json(complete, indent=1))
 
 
 def _json(data: Any, indent: int | None = None) -> str:
     return json.dumps(data, indent=indent, sort_keys=True, allow_nan=False) + "\n"
-
-
-def _packed_tensors(graph: Graph) -> dict[str, np.ndarray]:
-    """The graph's tensors as stored: ternary codes four to a byte."""
-    codes = {node.codes for node in graph if isinstance(node, TernarySynapse)}
-    return {
-        name: pack_ternary(tensor) if name in codes else np.ascontiguousarray(tensor)
-        for name, tensor in graph.tensors.items()
-    }
 
 
 def load_net(path: str | Path, verify: bool = True) -> Net:
@@ -207,12 +198,13 @@ def load_net(path: str | Path, verify: bool = True) -> Net:
         _verify_files(folder, manifest)
     data = _read_json(folder / GRAPH)
     try:
-        stored = load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError) as error:
+        stored = map_tensors(folder / WEIGHTS)
+    except (OSError, ValueError) as error:
         raise ArtifactError(f"{folder / WEIGHTS}: cannot be read: {error}; compile again") from error
     try:
         graph = graph_from_data(data, stored)
-        return Net(folder, _unpacked(graph), manifest)
+        _check_tensors(graph)
+        return Net(folder, graph, manifest)
     except ValueError as error:
         raise ArtifactError(f"{folder / GRAPH}: {error}; compile again") from error
 
@@ -220,7 +212,7 @@ def load_net(path: str | Path, verify: bool = True) -> Net:
 def altered_tensors(net: Net) -> list[str]:
     """Return the names of the tensors that are not those the manifest lists."""
     listed: Mapping[str, str] = net.manifest["tensors"]
-    found = {name: tensor_sha256(tensor) for name, tensor in _packed_tensors(net.graph).items()}
+    found = {name: tensor_sha256(tensor) for name, tensor in net.graph.tensors.items()}
     return sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name))
 
 
@@ -273,16 +265,15 @@ def _read_json(path: Path) -> Any:
         raise ArtifactError(f"{path}: cannot be read: {error}; compile again") from error
 
 
-def _unpacked(graph: Graph) -> Graph:
-    """The graph with its ternary codes as int8, every tensor's presence and shape checked."""
-    tensors: dict[str, np.ndarray] = dict(graph.tensors)
+def _check_tensors(graph: Graph) -> None:
+    """Check presence, type and shape of every tensor that a node refers to."""
     for node in graph:
         match node:
             case TernarySynapse():
                 packed = _tensor(graph, node.name, node.codes, "uint8")
                 if packed.ndim != 2 or len(packed) != node.rows:
                     raise ValueError(f"{node.codes}: shape {packed.shape}, expected {node.rows} rows")
-                tensors[node.codes] = unpack_ternary(packed, node.columns)
+                check_packed(packed, node.columns)
             case TokenIn():
                 table = _tensor(graph, node.name, node.table, "int16", "int32")
                 if table.ndim != 2 or table.shape[1] != node.size:
@@ -295,7 +286,6 @@ def _unpacked(graph: Graph) -> Graph:
                 for _, key in node.tables:
                     if _tensor(graph, node.name, key, "int32").ndim != 1:
                         raise ValueError(f"{key}: a table has one dimension")
-    return Graph(graph.nodes, tensors)
 
 
 def _tensor(graph: Graph, node: str, key: str, *types: str) -> np.ndarray:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loihi_mmfree.compiler.graph import Graph, Node, Source
 from loihi_mmfree.compiler.nodes import (
@@ -57,6 +58,7 @@ class Executor:
     strict: bool = False
     groups: dict[str, NodeState] = field(default_factory=dict)
     accumulator_overflows: int = 0
+    _weights: dict[str, NDArray[np.int8]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for node in self.nodes:
@@ -126,7 +128,7 @@ class Executor:
                 tokens = len(arguments[0])
                 return {port: np.broadcast_to(value, (tokens, node.size)) for port, value in outputs.items()}
             case TernarySynapse():
-                return self._accumulated(ternary_dot(arguments[0], self.graph.tensors[node.codes]))
+                return self._accumulated(ternary_dot(arguments[0], self._weights_of(node)))
             case SumSynapse():
                 return self._accumulated(arguments[0].sum(axis=1, keepdims=True))
             case Broadcast():
@@ -139,6 +141,11 @@ class Executor:
                 raise TypeError(f"{node.name}: the host provides its value")
             case _:
                 raise TypeError(f"{node.name}: {type(node).__name__} is not a lowered node")
+
+    def _weights_of(self, node: TernarySynapse) -> NDArray[np.int8]:
+        if node.name not in self._weights:
+            self._weights[node.name] = node.weights(self.graph.tensors)
+        return self._weights[node.name]
 
     def _accumulated(self, sums: Integers) -> dict[str, Integers]:
         if self.strict:

@@ -59,7 +59,7 @@ class Graph:
     nodes : tuple of Node
         A node comes after everything it reads.
     tensors : mapping name -> array
-        Weights (int8 codes), constants and tables (int32), shared by name.
+        Packed weights (uint8), constants and tables (int32), the embedding (int16 or int32).
     """
 
     nodes: tuple[Node, ...]

@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from loihi_mmfree.compiler.graph import Node
 from loihi_mmfree.fixedpoint.program import Program
 from loihi_mmfree.fixedpoint.qformat import QFormat
+from loihi_mmfree.fixedpoint.ternary import unpack_ternary
 
 HOST_BLOCK = "host"
 
@@ -46,7 +50,7 @@ class Synapse(Node):
 
 @dataclass(frozen=True)
 class TernarySynapse(Synapse):
-    """Ternary weights [rows, columns], tensor `codes`."""
+    """Ternary weights [rows, columns]; the tensor `codes` holds them packed, four to a byte."""
 
     rows: int
     columns: int
@@ -56,6 +60,10 @@ class TernarySynapse(Synapse):
     def outputs(self) -> Mapping[str, int]:
         """The accumulators."""
         return {"out": self.rows}
+
+    def weights(self, tensors: Mapping[str, np.ndarray]) -> NDArray[np.int8]:
+        """Return the weights -1, 0 and 1 as int8 [rows, columns]."""
+        return unpack_ternary(tensors[self.codes], self.columns)
 
     @property
     def input_sizes(self) -> tuple[int, ...]:

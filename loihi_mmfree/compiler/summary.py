@@ -132,7 +132,7 @@ def _stored_weights(node: Node) -> int:
 
 def _synapses(graph: Graph, node: Node) -> int:
     if isinstance(node, TernarySynapse):
-        return int(np.count_nonzero(graph.tensors[node.codes]))
+        return int(np.count_nonzero(node.weights(graph.tensors)))
     return _stored_weights(node)
 
 

@@ -46,7 +46,7 @@ def _propagate(graph: Graph, node: Node, ranges: Ranges, chip: ChipSpec) -> list
         case NeuronGroup():
             return _group(graph, node, inputs, ranges, chip)
         case TernarySynapse():
-            low, high = dot_bounds(graph.tensors[node.codes], inputs[0].low, inputs[0].high)
+            low, high = dot_bounds(node.weights(graph.tensors), inputs[0].low, inputs[0].high)
             return _accumulate(node, Interval(low, high), ranges, chip)
         case SumSynapse():
             summands = (np.broadcast_to(end, node.columns) for end in (inputs[0].low, inputs[0].high))

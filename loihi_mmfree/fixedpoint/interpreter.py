@@ -140,9 +140,7 @@ def recurrence(
     # A state load which feeds only the outputs still has to see every time step.
     loads = tuple(each for each in program.instructions if each.operation == "state" and each not in core)
     first = tuple(
-        each
-        for each in program.instructions
-        if each not in core and each.target and each.target not in after_load
+        each for each in program.instructions if each not in core and each.target and each.target not in after_load
     )
     last = tuple(
         each for each in program.instructions if each not in core and each not in first and each not in loads

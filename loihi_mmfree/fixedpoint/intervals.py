@@ -112,13 +112,9 @@ class _Analysis:
         else:
             found = self._evaluate(each, label)
             if not found.fits(each.bits):
-                self.violate(
-                    f"{label}: {each.bits}-bit register", found.magnitude, (1 << (each.bits - 1)) - 1
-                )
+                self.violate(f"{label}: {each.bits}-bit register", found.magnitude, (1 << (each.bits - 1)) - 1)
                 limit = 1 << (each.bits - 1)
-                found = Interval(
-                    np.clip(found.low, -limit, limit - 1), np.clip(found.high, -limit, limit - 1)
-                )
+                found = Interval(np.clip(found.low, -limit, limit - 1), np.clip(found.high, -limit, limit - 1))
             self.ranges[each.target] = found
 
     def _check_invariant(self, each: Instruction) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from loihi_mmfree.fixedpoint.program import Instruction, Program
 
 
+_WITH_IMMEDIATE = frozenset(
+    {"immediate", "shift_left", "shift_right", "high_bits", "low_bits", "saturate", "lerp", "exponent", "mantissa"}
+)
+
+
 def _line(each: Instruction) -> str:
     operands = ", ".join(each.operands)
-    takes_immediate = each.operation in {
-        "immediate", "shift_left", "shift_right", "high_bits", "low_bits", "saturate", "lerp", "exponent", "mantissa",
-    }  # fmt: skip
-    if takes_immediate:
+    if each.operation in _WITH_IMMEDIATE:
         operands = f"{operands}, #{each.immediate}" if operands else f"#{each.immediate}"
     if not each.target:
         return f"{each.operation:<15} {operands}"

@@ -47,12 +47,18 @@ def unpack_ternary(packed: NDArray[np.uint8], columns: int) -> NDArray[np.int8]:
     ValueError
         A two-bit field holds 3, which is no code, or the width does not belong to `columns`.
     """
+    check_packed(packed, columns)
+    fields = np.stack([(packed >> shift) & 3 for shift in (0, 2, 4, 6)], axis=-1)
+    return (fields.reshape(packed.shape[0], -1)[:, :columns].astype(np.int8)) - np.int8(1)
+
+
+def check_packed(packed: NDArray[np.uint8], columns: int) -> None:
+    """Raise ValueError unless `packed` holds rows of `columns` codes and no field that is no code."""
     if packed.ndim != 2 or packed.shape[1] != -(-columns // 4):
         raise ValueError(f"{columns} codes a row take {-(-columns // 4)} bytes, found shape {packed.shape}")
-    fields = np.stack([(packed >> shift) & 3 for shift in (0, 2, 4, 6)], axis=-1)
-    if fields.size and fields.max() > 2:
+    # A field is 3 where both of its bits are set.
+    if np.any(packed & (packed >> 1) & 0b01010101):
         raise ValueError("a two-bit field holds 3, which is no ternary code")
-    return (fields.reshape(packed.shape[0], -1)[:, :columns].astype(np.int8)) - np.int8(1)
 
 
 def ternary_dot(activations: Integers, codes: NDArray[np.int8]) -> Integers:

@@ -28,7 +28,9 @@ from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
-MESSAGE_BITS = 24
+from loihi_mmfree.loihi2.hardware import LOIHI2
+
+MESSAGE_BITS = LOIHI2.message_bits.value
 TAKEN_NAMES = frozenset((*dir(PyLoihiProcessModel({})), "counters"))
 """What a port or a state cannot be called, because a ProcessModel has something else of that name."""
 

@@ -43,7 +43,7 @@ class InProcessRuntime(NetworkRuntime):
 
     def abort(self) -> None:
         """End the network at once, wherever it stands."""
-        self._is_ended = True
+        self._is_aborted = True
         self._is_started = self._is_running = False
         if self._messaging_infrastructure is not None:
             self._messaging_infrastructure.stop()
@@ -55,6 +55,10 @@ class InProcessRuntime(NetworkRuntime):
             # Lava sets this when it pauses in the middle of a run and never clears it: later runs would not
             # report their end.
             service.pausing = False
+
+    @property
+    def _is_ended(self) -> bool:
+        return self._is_aborted or (self._is_initialized and self._scheduler.is_ended)
 
     @property
     def _scheduler(self) -> Scheduler:

@@ -52,7 +52,7 @@ class InProcessSendPort(CspSendPort):
     def probe(self) -> bool:
         """Whether a send would not block."""
         if not self.is_ready():
-            self._scheduler.poll(self)
+            self._scheduler.poll()
         return self.is_ready()
 
     def send(self, data: np.ndarray) -> None:
@@ -108,7 +108,7 @@ class InProcessRecvPort(CspRecvPort):
     def probe(self) -> bool:
         """Whether a receive would not block."""
         if not self._messages:
-            self._scheduler.poll(self)
+            self._scheduler.poll()
         return bool(self._messages)
 
     def qsize(self) -> int:

@@ -63,6 +63,7 @@ class Scheduler:
         self._running = self._host
         self._ready: deque[Actor] = deque()
         self._actors: list[Actor] = []
+        self.is_ended = False
 
     def spawn(self, name: str, body: Any) -> None:
         """Start an actor and let it run until it first waits.
@@ -99,10 +100,7 @@ class Scheduler:
             self._wait_as_host()
         else:
             while me.waiting_for:
-                # The host comes first when it can continue, or when nobody else can.
-                other = self._ready.popleft() if self._ready and self._host.waiting_for else self._host
-                self._running = other
-                other.greenlet.switch()
+                self._pass_turn()
             self._running = me
 
     def wake(self, actor: Actor) -> None:
@@ -113,24 +111,23 @@ class Scheduler:
         if actor is not self._host:
             self._ready.append(actor)
 
-    def poll(self, port: Waitable) -> None:
-        """Let others run before somebody concludes that a port is not ready, so that polling loops end.
+    def poll(self) -> None:
+        """Give each other actor that can run a turn.
 
-        For an actor that is one turn of each other actor. For the host, time does not pass in the network but
-        while it waits, so the network runs until the port is ready or nothing can run.
+        Called before somebody is told that a port is not ready, so that a loop which asks again and again ends.
         """
         me = self._running
         if me is self._host:
-            while self._ready and not port.is_ready():
+            for _ in range(len(self._ready)):
                 self._run(self._ready.popleft())
-        elif self._ready:
+        elif self._ready or not self._host.waiting_for:
             self._ready.append(me)
-            self._running = self._ready.popleft()
-            self._running.greenlet.switch()
+            self._pass_turn()
             self._running = me
 
     def end(self) -> None:
         """End all actors where they stand. For the host only; does nothing the second time."""
+        self.is_ended = True
         actors, self._actors = self._actors, []
         self._ready.clear()
         for actor in actors:
@@ -138,6 +135,12 @@ class Scheduler:
                 self._running = actor
                 actor.greenlet.throw(GreenletExit)
         self._running = self._host
+
+    def _pass_turn(self) -> None:
+        """Continue with another one, in an actor. The host comes first if it can continue, or if nobody else can."""
+        other = self._ready.popleft() if self._ready and self._host.waiting_for else self._host
+        self._running = other
+        other.greenlet.switch()
 
     def _wait_as_host(self) -> None:
         while self._host.waiting_for:
@@ -160,7 +163,7 @@ class Scheduler:
 
     def _deadlock(self) -> str:
         goal = " or ".join(port.pending() for port in self._host.waiting_for)
-        if not self._actors:
+        if self.is_ended:
             return f"the host waits {goal}, but the network has ended: build it anew to run it again"
         stuck = [
             f"{actor.name} waits {actor.waiting_for[0].pending()}"

@@ -202,29 +202,6 @@ class LavaNetwork:
         return logits, messages
 
 
-def record_messages(graph: Graph, ids: NDArray[np.int64]) -> dict[str, NDArray[np.int32]]:
-    """Return every message that Lava's processes send one another, at operator granularity.
-
-    Parameters
-    ----------
-    graph : Graph
-        Lowered, with balanced delays.
-    ids : int64 array [T]
-
-    Returns
-    -------
-    dict `node:port` -> int32 array [T, n]
-    """
-    messages: dict[str, NDArray[np.int32]] = {}
-
-    def record(source: Source, values: Integers) -> None:
-        messages[str(source)] = values.astype(np.int32)
-
-    with LavaNetwork(graph, "operator", taps=True) as network:
-        network.process(ids, record)
-    return messages
-
-
 def _start(runtime: str, lava: LavaGraph, timeout_seconds: float) -> NetworkRuntime:
     config = SimulationConfig()
     started: NetworkRuntime

@@ -144,7 +144,7 @@ def _operator(graph: Graph, node: Node, offset: int, depth: int, strict: bool) -
         case nodes.LogitsOut():
             return LogitsSink(name=node.name, size=node.size, offset=offset, depth=depth, buffer_size=1)
         case nodes.TernarySynapse():
-            return ternary_dense(node.name, graph.tensors[node.codes])
+            return ternary_dense(node.name, node.weights(graph.tensors))
         case nodes.SumSynapse():
             return ternary_dense(node.name, np.ones((1, node.columns), dtype=np.int8))
         case nodes.Broadcast():

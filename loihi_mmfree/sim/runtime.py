@@ -45,7 +45,7 @@ class NetworkRuntime(Runtime):
 
     _is_started = False
     _is_running = False
-    _is_ended = False
+    _is_aborted = False
 
     def __init__(self, process: AbstractProcess, run_cfg: RunConfig) -> None:
         if process.is_compiled:
@@ -154,6 +154,10 @@ class NetworkRuntime(Runtime):
         """Write a Var between runs (Lava's `var.set()`); a run that `begin` started is finished first."""
         self._finish_run("write a Var")
         super().set_var(var_id, value, idx)
+
+    @property
+    def _is_ended(self) -> bool:
+        return self._is_aborted
 
     def _finish_run(self, purpose: str) -> None:
         if self._is_ended or not self._is_initialized:

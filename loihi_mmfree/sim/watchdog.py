@@ -82,9 +82,9 @@ class StockRuntime(NetworkRuntime):
 
     def abort(self) -> None:
         """End the network at once: kill and reap its OS processes, end the host's threads, free the memory."""
-        if self._is_ended:
+        if self._is_aborted:
             return
-        self._is_ended = True
+        self._is_aborted = True
         self._is_started = self._is_running = False
         if self._messaging_infrastructure is None:
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from loihi_mmfree.compiler.passes.drop_gate_norm import drop_gate_norm
 from loihi_mmfree.compiler.passes.lower import lower
 from loihi_mmfree.compiler.passes.merge_norms import merge_norms
 from loihi_mmfree.compiler.passes.share_statistics import share_statistics
+from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.quantize.calibration import calibrate
 from loihi_mmfree.quantize.config import QuantizationConfig
 
@@ -32,6 +33,8 @@ class Lowered:
     checkpoint : Checkpoint
     ids : int64 array [T]
         What it was calibrated on.
+    formats : mapping of str to QFormat
+        What the calibration chose.
     layers : Graph
         After the passes over layers.
     unscheduled : Graph
@@ -42,6 +45,7 @@ class Lowered:
 
     checkpoint: Checkpoint
     ids: np.ndarray
+    formats: Mapping[str, QFormat]
     layers: Graph
     unscheduled: Graph
     graph: Graph
@@ -95,7 +99,7 @@ def lower_checkpoint() -> Callable[..., Lowered]:
         calibration = calibrate(checkpoint, ids, QuantizationConfig(**widths))
         layers = share_statistics(drop_gate_norm(merge_norms(layer_graph(checkpoint.config))))
         unscheduled = lower(layers, checkpoint, calibration.formats)
-        return Lowered(checkpoint, ids, layers, unscheduled, balance_delays(unscheduled))
+        return Lowered(checkpoint, ids, calibration.formats, layers, unscheduled, balance_delays(unscheduled))
 
     return run
 

@@ -62,7 +62,9 @@ class TestCheck:
                 id="itself",
             ),
             pytest.param(
-                [TOKENS, echo(), replace(HEAD, columns=5)], "head: reads 5 elements of echo:out, which sends 4", id="size"
+                [TOKENS, echo(), replace(HEAD, columns=5)],
+                "head: reads 5 elements of echo:out, which sends 4",
+                id="size",
             ),
             pytest.param([TOKENS, replace(echo(), inputs=())], "echo: 0 inputs, expected 1", id="too-few"),
             pytest.param(
@@ -71,7 +73,7 @@ class TestCheck:
                 id="too-many",
             ),
         ],
-    )  # fmt: skip
+    )
     def test_names_the_fault(self, nodes: list[Node], message: str) -> None:
         with pytest.raises(ValueError, match="not well formed") as raised:
             graph(*nodes).check()

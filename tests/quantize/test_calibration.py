@@ -85,6 +85,13 @@ def test_saturating_sites_keep_half_of_their_range_free(default):
             assert 2 * default.maxima[site] <= default.formats[site].max_value, site
 
 
+def test_only_inputs_of_projections_may_clip_what_calibration_saw(tiny, windows):
+    found = calibrate(tiny, windows, QuantizationConfig(activation_bits=6))
+    clipped = {site for site, qformat in found.formats.items() if qformat.max_value < found.maxima[site]}
+    assert clipped
+    assert all(site.endswith(".input") for site in clipped)
+
+
 def test_the_embedding_format_holds_the_whole_table_not_just_the_tokens_seen(tiny, default):
     largest = tiny.tensor("model.embeddings.weight").abs().max().item()
     assert default.maxima["embeddings"] == largest

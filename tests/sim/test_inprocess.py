@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
-import sys
+import threading
 import traceback
 
 import numpy as np
@@ -32,8 +33,8 @@ def test_no_os_process_thread_or_shared_memory_is_made(shared_memory_names: list
     with InProcessRuntime(counter, CONFIG) as runtime:
         runtime.run(2)
         assert not shared_memory_names
-        assert not sys.modules["multiprocessing"].active_children()
-        assert sys.modules["threading"].active_count() == 1
+        assert not multiprocessing.active_children()
+        assert threading.active_count() == 1
 
 
 def test_lava_is_not_patched_while_a_network_runs() -> None:
@@ -104,11 +105,11 @@ def test_asking_for_more_than_a_run_sends_is_an_error() -> None:
 
 def test_a_full_pipe_that_the_host_does_not_empty_is_a_deadlock() -> None:
     counter = Counter(buffer_size=2)
-    with InProcessRuntime(counter, CONFIG) as runtime:
-        with pytest.raises(
-            SimulationError, match=r"waits to send on .*out -> the host, which is full \(2 messages\)"
-        ):
-            runtime.run(3)
+    with (
+        InProcessRuntime(counter, CONFIG) as runtime,
+        pytest.raises(SimulationError, match=r"waits to send on .*out -> the host, which is full \(2 messages\)"),
+    ):
+        runtime.run(3)
 
 
 def test_a_full_pipe_to_a_network_at_rest_is_a_deadlock() -> None:
@@ -181,5 +182,7 @@ def test_a_host_that_polls_sees_the_network_advance() -> None:
     models = {Injector: PyLoihiInjectorModel, Extractor: PyLoihiExtractorModel}
     with InProcessRuntime(injector, Loihi2SimCfg(exception_proc_model_map=models)) as runtime:
         injector.send(np.array([5.0]))
-        runtime.begin(2)
-        assert [extractor.receive()[0] for _ in range(3)] == [5, 0, 0]
+        runtime.begin(1)
+        while (received := extractor.receive()[0]) == 0:
+            pass
+    assert received == 5

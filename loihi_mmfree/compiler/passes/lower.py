@@ -24,6 +24,7 @@ from loihi_mmfree.fixedpoint import tables
 from loihi_mmfree.fixedpoint.program import Program
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.fixedpoint.requantizer import Requantizer, fit_multipliers
+from loihi_mmfree.fixedpoint.ternary import pack_ternary
 from loihi_mmfree.quantize.parameters import embedding_table, lower_bounds, ternary_projection
 
 TABLES = {programs.SIGMOID: "tables.sigmoid", programs.RSQRT: "tables.rsqrt"}
@@ -234,7 +235,7 @@ class _Lowering:
             self.projections = {node.weight: ternary_projection(self.checkpoint, node.weight)}
         codes, scale = self.projections[node.weight]
         key = f"{node.name}.codes"
-        self.tensors[key] = np.ascontiguousarray(codes[node.first_row : node.first_row + node.size])
+        self.tensors[key] = pack_ternary(codes[node.first_row : node.first_row + node.size])
         self.scales[node.name] = scale
         source = self.values[node.inputs[0]]
         self.nodes.append(TernarySynapse(node.name, (source,), node.size, node.columns, key))

@@ -87,7 +87,7 @@ class PyRelayModel(PyLoihiProcessModel):
 
 
 class Culprit(AbstractProcess):
-    """Misbehaves in time step 3, or (`how="build"`) while it is built."""
+    """Misbehaves in time step 3, or (`build`, `die in build`) while it is built."""
 
     def __init__(self, how: str) -> None:
         super().__init__(name="culprit", how=how)
@@ -111,6 +111,8 @@ class PyCulpritModel(PyLoihiProcessModel):
         self.how = proc_params["how"]
         if self.how == "build":
             raise ValueError("cannot be built")
+        if self.how == "die in build":
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def run_spk(self) -> None:
         if self.time_step == 3:
@@ -136,6 +138,10 @@ class PyCulpritModel(PyLoihiProcessModel):
             self.s_out.send(np.zeros(2))
         if self.how == "sleep":
             time.sleep(3600)
+        if self.how == "compute":
+            end = time.monotonic() + 1.2
+            while time.monotonic() < end:
+                pass
 
 
 class Pair(AbstractProcess):

@@ -1,0 +1,163 @@
+"""Rules R1 to R3 for a whole network: proved, or refused with the layer and the bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loihi_mmfree.checkpoint import Checkpoint
+from loihi_mmfree.compiler.artifact import Net
+from loihi_mmfree.compiler.executor import Executor
+from loihi_mmfree.compiler.graph import Graph, Source
+from loihi_mmfree.compiler.nodes import NeuronGroup, SumSynapse, TernarySynapse, TokenIn
+from loihi_mmfree.compiler.verify import bound_violations, require_bounds
+from loihi_mmfree.errors import DoesNotFitError
+from loihi_mmfree.fixedpoint.intervals import Violation
+from loihi_mmfree.loihi2.hardware import LOIHI2, ChipSpec
+
+LARGEST_ACCUMULATOR = 2**23 - 1
+WIDE_ROW = 300
+
+
+def chip(**limits: int) -> ChipSpec:
+    """Loihi 2 with other limits."""
+    return replace(LOIHI2, **{name: replace(getattr(LOIHI2, name), value=value) for name, value in limits.items()})
+
+
+@pytest.fixture(scope="module")
+def dense_row(make_checkpoint: Callable[..., Checkpoint]) -> Checkpoint:
+    """A checkpoint in which row 3 of the down projection of block 1 adds all 300 inputs."""
+    weight = np.random.default_rng(0).choice([-1.0, 0.0, 0.0, 1.0], (16, WIDE_ROW)).astype(np.float32)
+    weight[3] = 1.0
+    return make_checkpoint({"model.layers.1.mlp.down_proj.weight": weight}, intermediate_size=WIDE_ROW)
+
+
+class TestProof:
+    def test_the_compiled_tiny_model_keeps_every_bound(self, tiny_net: Net) -> None:
+        assert bound_violations(tiny_net.graph, LOIHI2) == []
+
+    def test_a_random_network_keeps_every_bound(self, lowered: Any) -> None:
+        assert bound_violations(lowered.graph, LOIHI2) == []
+        require_bounds(lowered.graph, LOIHI2)
+
+    @pytest.mark.parametrize("bits", [8, 12, 16])
+    def test_a_small_network_keeps_them_at_every_activation_width(
+        self, bits: int, lowered: Any, lower_checkpoint: Callable[..., Any]
+    ) -> None:
+        graph = lower_checkpoint(lowered.checkpoint, activation_bits=bits).graph
+        assert bound_violations(graph, LOIHI2) == []
+
+
+class TestRefusal:
+    def test_a_row_that_can_overflow_is_named_with_its_sum_and_the_bound(
+        self, dense_row: Checkpoint, lower_checkpoint: Callable[..., Any]
+    ) -> None:
+        graph = lower_checkpoint(dense_row, activation_bits=16).graph
+        what = "24-bit accumulator (rule R2)"
+        found = Violation("layers.1.mlp.down_proj", what, WIDE_ROW * (2**15 - 1), LARGEST_ACCUMULATOR)
+        assert found in bound_violations(graph, LOIHI2)
+
+    def test_the_same_row_fits_at_twelve_bits(
+        self, dense_row: Checkpoint, lower_checkpoint: Callable[..., Any]
+    ) -> None:
+        assert bound_violations(lower_checkpoint(dense_row, activation_bits=12).graph, LOIHI2) == []
+
+    def test_the_error_lists_the_layer_the_bound_and_the_way_out(
+        self, dense_row: Checkpoint, lower_checkpoint: Callable[..., Any]
+    ) -> None:
+        graph = lower_checkpoint(dense_row, activation_bits=16).graph
+        with pytest.raises(DoesNotFitError) as raised:
+            require_bounds(graph, LOIHI2)
+        text = str(raised.value)
+        assert f"layers.1.mlp.down_proj: 24-bit accumulator (rule R2): found 9830100, allowed {2**23 - 1}" in text
+        assert "--act-bits" in text
+
+    def test_that_row_really_overflows_at_the_input_that_sides_with_it(
+        self, dense_row: Checkpoint, lower_checkpoint: Callable[..., Any]
+    ) -> None:
+        graph: Graph = lower_checkpoint(dense_row, activation_bits=16).graph
+        synapse = graph.by_name["layers.1.mlp.down_proj"]
+        executor = Executor(graph, (synapse,), strict=True)
+        executor.run({synapse.inputs[0]: np.full((1, WIDE_ROW), 2**15 - 1)})
+        assert executor.counters.overflows == 1
+
+    @pytest.mark.parametrize(
+        ("limits", "node", "what"),
+        [
+            ({"accumulator_bits": 12}, "layers.0.attn.i_proj", "12-bit accumulator (rule R2)"),
+            ({"accumulator_bits": 12}, "layers.0.attn_norm.rms.sum_high", "12-bit accumulator (rule R2)"),
+            ({"message_bits": 15}, "layers.1.mlp.residual", "message out (rule R1) of 15 bits"),
+            ({"state_bits": 12}, "layers.1.attn.mlgru", "state h (rule R3), bits"),
+            ({"register_bits": 30}, "layers.0.mlp.glu", "widest register, bits"),
+        ],
+    )
+    def test_each_limit_of_the_chip_is_checked(
+        self, limits: dict[str, int], node: str, what: str, lowered: Any
+    ) -> None:
+        found = {(each.where, each.what) for each in bound_violations(lowered.graph, chip(**limits))}
+        assert (node, what) in found
+
+    def test_a_limit_that_is_just_met_is_kept(self, lowered: Any) -> None:
+        widest = max(
+            each.bits
+            for node in lowered.graph
+            if isinstance(node, NeuronGroup)
+            for each in node.program.instructions
+        )
+        assert bound_violations(lowered.graph, chip(register_bits=widest)) == []
+        assert bound_violations(lowered.graph, chip(register_bits=widest - 1)) != []
+
+
+class TestSoundness:
+    @settings(max_examples=15, deadline=None)
+    @given(seed=st.integers(0, 2**32), extreme=st.booleans())
+    def test_whatever_rows_enter_and_states_are_kept_nothing_overflows(
+        self, seed: int, extreme: bool, lowered: Any
+    ) -> None:
+        graph, random = lowered.graph, np.random.default_rng(seed)
+        tokens = next(node for node in graph if isinstance(node, TokenIn))
+        table = graph.tensors[tokens.table]
+        low, high = int(table.min()), int(table.max())
+        shape = (8, tokens.size)
+        rows = random.choice([low, high], shape) if extreme else random.integers(low, high, shape, endpoint=True)
+        inner = tuple(node for node in graph if node is not tokens)
+        executor = Executor(graph, inner, strict=True)
+        for node in inner:
+            if isinstance(node, NeuronGroup):
+                for port in node.program.states:
+                    ends = [-(2 ** (port.bits - 1)) + 1, 2 ** (port.bits - 1) - 1]
+                    executor.groups[node.name].variables[port.name] = random.choice(ends, node.size)
+        executor.run({tokens.out(): rows.astype(np.int64)})
+        assert executor.counters.overflows == 0
+
+    @settings(max_examples=15, deadline=None)
+    @given(seed=st.integers(0, 2**32))
+    def test_no_synapse_can_be_driven_beyond_24_bits_by_messages_of_its_format(
+        self, seed: int, lowered: Any
+    ) -> None:
+        graph, random = lowered.graph, np.random.default_rng(seed)
+        for node in graph:
+            if not isinstance(node, TernarySynapse | SumSynapse):
+                continue
+            limit = self._largest_message(graph, node.inputs[0])
+            activations = random.choice([-limit, limit], (4, node.columns))
+            if isinstance(node, TernarySynapse):
+                row = graph.tensors[node.codes][random.integers(node.rows)]
+                activations[0] = limit * np.where(row < 0, -1, 1)
+            executor = Executor(graph, (node,), strict=True)
+            executor.run({node.inputs[0]: activations})
+            assert executor.counters.overflows == 0, node.name
+
+    @staticmethod
+    def _largest_message(graph: Graph, source: Source) -> int:
+        """Greatest magnitude a message can have: what its register holds, or half a square."""
+        producer = graph.by_name[source.node]
+        assert isinstance(producer, NeuronGroup)
+        bits = next(port.bits for port in producer.program.outputs if port.name == source.port)
+        return 2 ** (bits - 1) - 1
