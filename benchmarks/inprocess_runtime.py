@@ -80,6 +80,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="time steps of a run; the best of three counts")
     parser.add_argument("--stock", action="store_true", help="also time Lava's own multiprocessing (slow)")
     arguments = parser.parse_args()
+    measure(
+        InProcessRuntime, length=2, steps=1
+    )  # Lava reads the files in this folder: let it import what they need
     print(f"{'runtime':<10} {'processes':>9} {'start s':>8} {'us/process/step':>16} {'ms/step':>8} {'stop s':>7}")
     for runtime_class in (InProcessRuntime, StockRuntime) if arguments.stock else (InProcessRuntime,):
         name = "in-process" if runtime_class is InProcessRuntime else "stock"

@@ -1,6 +1,6 @@
 """Compile the bundled checkpoint, run it on the engine and on Lava, and see that they agree in every bit.
 
-    uv run python examples/compile_and_run.py
+uv run python examples/compile_and_run.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Look at one MLGRU of a network over time: its integer state, and the graded spikes it sends.
 
-    uv run python examples/mlgru_over_time.py --output mlgru.png
+uv run python examples/mlgru_over_time.py --output mlgru.png
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from loihi_mmfree.sim.engine import Engine
 from loihi_mmfree.text import Tokenizer
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (after the choice of a backend without a screen)
+import matplotlib.pyplot as plt
 
 CHECKPOINT = Path(loihi_mmfree.__file__).parent / "data" / "mmf-demo"
 PROMPT = "It was a dark night, and the old man sat by the fire. He said nothing for a long time."
@@ -48,9 +48,7 @@ def draw(states: np.ndarray, messages: np.ndarray, frac: int, title: str, output
     above.set_title(f"{title}: the 8 neurons with the largest state")
     above.axhline(0, color="0.7", linewidth=0.8, zorder=0)
     limit = np.percentile(np.abs(messages), 99)
-    image = below.imshow(
-        messages.T, aspect="auto", cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest"
-    )
+    image = below.imshow(messages.T, aspect="auto", cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
     silent = np.mean(messages == 0)
     below.set_title(f"graded spikes of all {messages.shape[1]} neurons; {silent:.1%} are zero and are not sent")
     below.set_xlabel("token")

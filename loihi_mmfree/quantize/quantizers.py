@@ -56,8 +56,8 @@ class AbsoluteMean(nn.Module):
         super().__init__()
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the mean magnitude, a scalar."""
-        return weight.detach().abs().mean()
+        """Return the mean magnitude, a scalar; summed in float64, so that it depends on no thread count."""
+        return weight.detach().abs().mean(dtype=torch.float64).float()
 
 
 class ReciprocalRounding(nn.Module):

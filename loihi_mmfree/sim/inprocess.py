@@ -48,14 +48,6 @@ class InProcessRuntime(NetworkRuntime):
         if self._messaging_infrastructure is not None:
             self._messaging_infrastructure.stop()
 
-    def pause(self) -> None:
-        """End a run under way after its current time step. Does nothing if there is none."""
-        super().pause()
-        for service in self._services:
-            # Lava sets this when it pauses in the middle of a run and never clears it: later runs would not
-            # report their end.
-            service.pausing = False
-
     @property
     def _is_ended(self) -> bool:
         return self._is_aborted or (self._is_initialized and self._scheduler.is_ended)
@@ -96,6 +88,13 @@ class InProcessRuntime(NetworkRuntime):
             _command_in_order(service, order)
             self._services.append(service)
             self._scheduler.spawn(f"the runtime service of {domain.name}", service)
+
+    def _pause_services(self) -> None:
+        super()._pause_services()
+        for service in self._services:
+            # Lava sets this when it pauses in the middle of a run and never clears it: later runs would not
+            # report their end.
+            service.pausing = False
 
     def _create_external_channels(self, proc: AbstractProcess, proc_builder: AbstractProcessBuilder) -> None:
         for name, initializer in proc_builder.py_ports.items():

@@ -137,7 +137,7 @@ class Scheduler:
         self._running = self._host
 
     def _pass_turn(self) -> None:
-        """Continue with another one, in an actor. The host comes first if it can continue, or if nobody else can."""
+        """Let another one continue, in an actor. The host comes first if it can, or if nobody else can."""
         other = self._ready.popleft() if self._ready and self._host.waiting_for else self._host
         self._running = other
         other.greenlet.switch()
@@ -186,8 +186,6 @@ def failures_named(name: str, body: Any = None) -> Iterator[None]:
     """Raise what fails within this block as a SimulationError that names the actor and its time step."""
     try:
         yield
-    except SimulationError:
-        raise
     except Exception as error:
         time_step = getattr(body, "time_step", 0)
         when = f" in time step {time_step}" if time_step else ""

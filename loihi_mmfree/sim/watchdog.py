@@ -89,11 +89,13 @@ class StockRuntime(NetworkRuntime):
         if self._messaging_infrastructure is None:
             return
         with interrupts_deferred():
-            for actor in self._messaging_infrastructure.actors:
-                _kill(actor)
-            for port in self._host_ports:
-                _end_thread(port)
-            self._messaging_infrastructure.smm.shutdown()
+            try:
+                for actor in self._messaging_infrastructure.actors:
+                    _kill(actor)
+                for port in self._host_ports:
+                    _end_thread(port)
+            finally:
+                self._messaging_infrastructure.smm.shutdown()
 
     def watch(self) -> Watch:
         """Begin to look after the actors while the host waits."""
@@ -102,14 +104,13 @@ class StockRuntime(NetworkRuntime):
     def raise_failures(self) -> None:
         """Raise SimulationError if an actor raised an exception or ended, after the end of all."""
         self._raise_exceptions()
-        actors = self._messaging_infrastructure.actors
-        if all(actor.exitcode is None or (actor.exitcode == 0 and self._is_stopping) for actor in actors):
+        ended = [(name, actor.exitcode) for name, actor in self._named_actors() if actor.exitcode is not None]
+        if all(code == 0 and self._is_stopping for _, code in ended):
             return
-        self._await_exceptions()
-        name, code = max(
-            ((name, actor.exitcode) for name, actor in self._named_actors() if actor.exitcode is not None),
-            key=lambda ended: ended[1] != 0,
-        )
+        if all(code >= 0 for _, code in ended):
+            self._await_exceptions()
+        # Killed before failed before exited: the later ones are consequences of the earlier.
+        name, code = min(ended, key=lambda actor: (actor[1] == 0, actor[1]))
         self.fail(f"{name} ended unexpectedly, {_exit_reason(code)}")
 
     def fail(self, message: str, cause: BaseException | None = None) -> NoReturn:
@@ -173,18 +174,20 @@ class StockRuntime(NetworkRuntime):
         super()._build_runtime_services()
 
     def _create_external_channels(self, proc: AbstractProcess, proc_builder: Any) -> None:
-        super()._create_external_channels(proc, proc_builder)
-        for name in proc_builder.py_ports:
-            port = getattr(proc, name)
-            if port.external_pipe_flag and isinstance(port, InPort):
-                self._guard(port.external_pipe_csp_send_port)
-            elif port.external_pipe_flag:
-                self._guard(port.external_pipe_csp_recv_port)
+        with interrupts_deferred():
+            super()._create_external_channels(proc, proc_builder)
+            for name in proc_builder.py_ports:
+                port = getattr(proc, name)
+                if port.external_pipe_flag and isinstance(port, InPort):
+                    self._guard(port.external_pipe_csp_send_port)
+                elif port.external_pipe_flag:
+                    self._guard(port.external_pipe_csp_recv_port)
 
     def _start_ports(self) -> None:
-        super()._start_ports()
-        for port in (*self.runtime_to_service, *self.service_to_runtime):
-            self._guard(port)
+        with interrupts_deferred():
+            super()._start_ports()
+            for port in (*self.runtime_to_service, *self.service_to_runtime):
+                self._guard(port)
         # Lava waits here for each actor to be built, without a limit.
         queues, self.exception_q = self.exception_q, []
         for name, queue in zip(self._names, queues, strict=True):

@@ -148,7 +148,7 @@ class TestSoundness:
             limit = self._largest_message(graph, node.inputs[0])
             activations = random.choice([-limit, limit], (4, node.columns))
             if isinstance(node, TernarySynapse):
-                row = graph.tensors[node.codes][random.integers(node.rows)]
+                row = node.weights(graph.tensors)[random.integers(node.rows)]
                 activations[0] = limit * np.where(row < 0, -1, 1)
             executor = Executor(graph, (node,), strict=True)
             executor.run({node.inputs[0]: activations})

@@ -53,9 +53,7 @@ class TestCheck:
                 "echo: reads tokens:left, which no earlier node sends",
                 id="unknown-port",
             ),
-            pytest.param(
-                [TOKENS, HEAD, echo()], "head: reads echo:out, which no earlier node sends", id="order"
-            ),
+            pytest.param([TOKENS, HEAD, echo()], "head: reads echo:out, which no earlier node sends", id="order"),
             pytest.param(
                 [TOKENS, replace(echo(), inputs=(Source("echo"),))],
                 "echo: reads echo:out, which no earlier node sends",

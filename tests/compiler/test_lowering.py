@@ -34,6 +34,12 @@ def group(lowered: Any, name: str) -> NeuronGroup:
     return node
 
 
+def weights(lowered: Any, name: str) -> np.ndarray:
+    node = lowered.graph.by_name[name]
+    assert isinstance(node, TernarySynapse)
+    return node.weights(lowered.graph.tensors)
+
+
 def constant(lowered: Any, node: NeuronGroup, name: str) -> np.ndarray:
     return lowered.graph.tensors[dict(node.constants)[name]]
 
@@ -88,15 +94,18 @@ class TestParameters:
     def test_codes_are_the_weights_over_their_mean_magnitude_rounded(self, lowered: Any) -> None:
         weight = lowered.checkpoint.tensor("model.layers.0.attn.f_proj.weight").double().numpy()
         expected = np.clip(np.round(weight / np.abs(weight).mean()), -1, 1)
-        found = lowered.graph.tensors["layers.0.attn.f_proj.codes"]
-        assert found.dtype == np.int8
-        assert np.array_equal(found, expected)
+        assert np.array_equal(weights(lowered, "layers.0.attn.f_proj"), expected)
 
     def test_gate_and_up_take_the_halves_of_their_weight(self, lowered: Any) -> None:
         weight = lowered.checkpoint.tensor("model.layers.1.mlp.gate_proj.weight").double().numpy()
         expected = np.clip(np.round(weight / np.abs(weight).mean()), -1, 1)
-        halves = [lowered.graph.tensors[f"layers.1.mlp.gate_proj.{part}.codes"] for part in ("gate", "up")]
+        halves = [weights(lowered, f"layers.1.mlp.gate_proj.{part}") for part in ("gate", "up")]
         assert np.array_equal(np.concatenate(halves), expected)
+
+    def test_codes_are_held_four_to_a_byte(self, lowered: Any) -> None:
+        packed = lowered.graph.tensors["layers.0.mlp.down_proj.codes"]
+        assert packed.dtype == np.uint8
+        assert packed.shape == (16, 24 // 4)
 
     def test_a_logit_is_worth_the_weight_scale_times_the_unit_of_the_activations(self, lowered: Any) -> None:
         logits = lowered.graph.by_name["logits"]

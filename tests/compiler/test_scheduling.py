@@ -12,7 +12,7 @@ import pytest
 from loihi_mmfree.checkpoint import Checkpoint
 from loihi_mmfree.compiler.executor import Executor
 from loihi_mmfree.compiler.graph import Graph, Node, Source
-from loihi_mmfree.compiler.nodes import Broadcast, Delay, NeuronGroup, Synapse, TokenIn
+from loihi_mmfree.compiler.nodes import Broadcast, Delay, NeuronGroup, Synapse, TernarySynapse, TokenIn
 from loihi_mmfree.compiler.passes.balance_delays import balance_delays
 from loihi_mmfree.compiler.schedule import depth, offsets
 from loihi_mmfree.fixedpoint.program import Program, ProgramBuilder
@@ -149,12 +149,13 @@ class TestExecutor:
     def test_strict_mode_counts_accumulators_that_leave_24_bits(self, lowered: Any) -> None:
         graph = lowered.graph
         synapse = graph.by_name["lm_head"]
-        source = synapse.inputs[0]
-        # Rows of sixteen at 2**21 can reach 2**25; each sign of the first row's weights taken as it comes.
-        activations = 2**21 * np.sign(graph.tensors["lm_head.codes"][:1].astype(np.int64))
+        assert isinstance(synapse, TernarySynapse)
+        weights = synapse.weights(graph.tensors).astype(np.int64)
+        # Ten weights or so a row at 2**21 can reach 2**24: the signs of the first row side with it.
+        activations = 2**21 * np.sign(weights[:1])
         executor = Executor(graph, (synapse,), strict=True)
-        executor.run({source: activations})
-        sums = activations @ graph.tensors["lm_head.codes"].T.astype(np.int64)
+        executor.run({synapse.inputs[0]: activations})
+        sums = activations @ weights.T
         expected = int(np.count_nonzero((sums < -(2**23)) | (sums >= 2**23)))
         assert expected > 0
         assert executor.counters.overflows == expected

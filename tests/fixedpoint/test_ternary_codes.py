@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from hypothesis.extra import numpy as arrays
 
 from loihi_mmfree.fixedpoint.ternary import (
     FLOAT32_EXACT_LIMIT,
+    check_packed,
     dot_bounds,
     pack_ternary,
     ternary_dot,
@@ -50,15 +53,29 @@ class TestPacking:
         with pytest.raises(ValueError, match="-1, 0 and 1"):
             pack_ternary(np.array([[0, wrong]], dtype=np.int8))
 
+    @pytest.mark.parametrize("read", [unpack_ternary, check_packed])
     @pytest.mark.parametrize("place", [0, 2, 4, 6])
-    def test_unpacking_refuses_a_field_of_three(self, place: int) -> None:
+    def test_a_field_of_three_is_refused(self, read: Callable[..., object], place: int) -> None:
         with pytest.raises(ValueError, match="3, which is no ternary code"):
-            unpack_ternary(np.array([[3 << place]], dtype=np.uint8), 4)
+            read(np.array([[0, 3 << place]], dtype=np.uint8), 8)
+
+    def test_every_byte_of_four_codes_is_accepted_and_no_other(self) -> None:
+        for byte in range(256):
+            fields = [byte >> place & 3 for place in (0, 2, 4, 6)]
+            packed = np.array([[byte]], dtype=np.uint8)
+            if 3 in fields:
+                with pytest.raises(ValueError, match="no ternary code"):
+                    check_packed(packed, 4)
+            else:
+                check_packed(packed, 4)
 
     @pytest.mark.parametrize(("columns", "shape"), [(5, (1, 1)), (3, (1, 2)), (4, (2,)), (8, (1, 1, 2))])
-    def test_unpacking_refuses_a_width_that_does_not_belong(self, columns: int, shape: tuple[int, ...]) -> None:
+    @pytest.mark.parametrize("read", [unpack_ternary, check_packed])
+    def test_a_width_that_does_not_belong_is_refused(
+        self, read: Callable[..., object], columns: int, shape: tuple[int, ...]
+    ) -> None:
         with pytest.raises(ValueError, match="bytes, found shape"):
-            unpack_ternary(np.zeros(shape, dtype=np.uint8), columns)
+            read(np.zeros(shape, dtype=np.uint8), columns)
 
 
 class TestDot:

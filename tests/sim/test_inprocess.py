@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import re
 import threading
@@ -60,6 +61,14 @@ def test_two_networks_run_in_turns() -> None:
         assert one.receive(first.out).tolist() == [1, 1]
         assert two.receive(second.out).tolist() == [1, 1]
         assert one.receive(first.out).tolist() == [2, 2]
+
+
+def test_senders_are_commanded_before_receivers() -> None:
+    relays = [Relay(f"relay{index}") for index in range(20)]
+    for source, destination in itertools.pairwise(reversed(relays)):
+        source.s_out.connect(destination.a_in)
+    with InProcessRuntime(relays[7], CONFIG) as runtime:
+        assert runtime._services[0].model_ids == [relay.id for relay in reversed(relays)]
 
 
 def test_a_cycle_without_a_synapse_is_a_deadlock_with_the_ports_that_wait() -> None:
