@@ -2,7 +2,7 @@
 
 Stock Lava gives every process of a network an OS process of its own with some eight threads, and a time step
 of a small process costs some 400 microseconds. Here each is a greenlet: the same sequence of commands, phases
-and messages, twenty times faster or more, and a network that can make no progress is noticed at once. Stock
+and messages, some twenty times faster, and a network that can make no progress is noticed at once. Stock
 Lava in the same interpreter is not touched.
 
     output = OutputProcess(shape=(4,))               # an own process; its OutPort `out` goes to the host

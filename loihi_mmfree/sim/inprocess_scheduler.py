@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -133,7 +133,8 @@ class Scheduler:
         for actor in actors:
             if not actor.greenlet.dead:
                 self._running = actor
-                actor.greenlet.throw(GreenletExit)
+                with suppress(Exception):  # what its cleanup raises must not keep the others alive
+                    actor.greenlet.throw(GreenletExit)
         self._running = self._host
 
     def _pass_turn(self) -> None:
