@@ -42,7 +42,7 @@ def graph_from_data(data: Any, tensors: Mapping[str, np.ndarray]) -> Graph:
     """
     try:
         graph = Graph(tuple(_node_from_data(each) for each in data), tensors)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"not a graph: {error!r}") from error
     graph.check()
     return graph
@@ -82,7 +82,23 @@ def _node_from_data(data: Mapping[str, Any]) -> Node:
                 values[field.name] = tuple((str(name), str(key)) for name, key in value)
             case _:
                 values[field.name] = _scalar(field.type, value)
-    return node_type(**values)
+    node = node_type(**values)
+    if isinstance(node, nodes.NeuronGroup):
+        _check_parameters(node)
+    return node
+
+
+def _check_parameters(node: nodes.NeuronGroup) -> None:
+    """Raise ValueError unless a group names exactly the constants and tables that its program loads."""
+    for what, given, loaded in (
+        ("constants", node.constants, node.program.constants),
+        ("tables", node.tables, node.program.tables),
+    ):
+        names = {name for name, _ in given}
+        if names != set(loaded):
+            raise ValueError(
+                f"{node.name}: its program loads the {what} {list(loaded)}, given are {sorted(names)}"
+            )
 
 
 def _scalar(annotation: Any, value: Any) -> Any:

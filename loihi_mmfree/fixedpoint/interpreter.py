@@ -79,7 +79,8 @@ class Machine:
                 self.registers[each.target] = value
                 if self.strict:
                     self.counters.overflows += count_overflows(value, each.bits)
-        states.update(stored)
+        for name, value in stored.items():
+            states[name] = np.broadcast_to(value, states[name].shape)
 
     def _evaluate(
         self, each: Instruction, inputs: Mapping[str, Integers], states: Mapping[str, Integers]

@@ -197,6 +197,9 @@ class _Analysis:
         if weight.lowest < 0 or weight.highest > 1 << bits:
             wrong = weight.lowest if weight.lowest < 0 else weight.highest
             self.violate(f"{label}: weight of a convex combination", wrong, 1 << bits)
+        largest = max(at_one.magnitude, at_zero.magnitude) << bits
+        if largest >= 1 << (MAX_REGISTER_BITS - 1):
+            self.violate(f"{label}: 63-bit specification", largest, (1 << (MAX_REGISTER_BITS - 1)) - 1)
         return at_one.hull(at_zero)
 
     def _normalize(self, label: str, operation: str, bits: int, value: Interval) -> Interval:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from loihi_mmfree.fixedpoint.program import Instruction, Program
 
-
 _WITH_IMMEDIATE = frozenset(
     {"immediate", "shift_left", "shift_right", "high_bits", "low_bits", "saturate", "lerp", "exponent", "mantissa"}
 )

@@ -158,7 +158,7 @@ class Program:
                 Instruction(str(operation), str(target), tuple(map(str, operands)), int(immediate), int(bits))
                 for operation, target, operands, immediate, bits in data["instructions"]
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"not a neuron program: {error}") from error
         return cls(ports["inputs"], ports["outputs"], ports["states"], instructions)
 
@@ -171,6 +171,7 @@ def _validate(program: Program) -> None:
         "state": {port.name for port in program.states},
         "store": {port.name for port in program.states},
     }
+    _validate_ports(program)
     written: set[str] = set()
     done: set[tuple[str, str]] = set()
     for position, each in enumerate(program.instructions):
@@ -191,13 +192,33 @@ def _validate(program: Program) -> None:
             raise ValueError(f"{where}: register {each.target!r} is unnamed or written twice")
         if not 2 <= each.bits <= MAX_REGISTER_BITS:
             raise ValueError(f"{where}: a register has 2 to {MAX_REGISTER_BITS} bits, found {each.bits}")
-        if each.operation != "immediate" and not 0 <= each.immediate < MAX_REGISTER_BITS:
-            raise ValueError(f"{where}: immediate {each.immediate} is not in 0..{MAX_REGISTER_BITS - 1}")
+        low, high = _immediate_range(each.operation)
+        if not low <= each.immediate <= high:
+            raise ValueError(f"{where}: immediate {each.immediate} is not in {low}..{high}")
         written.add(each.target)
     missing = [port.name for port in program.outputs if ("send", port.name) not in done]
     missing += [port.name for port in program.states if ("store", port.name) not in done]
     if missing:
         raise ValueError(f"the program never writes {missing}")
+
+
+def _validate_ports(program: Program) -> None:
+    for kind, ports in (("input", program.inputs), ("output", program.outputs), ("state", program.states)):
+        names = [port.name for port in ports]
+        if len(set(names)) < len(names):
+            raise ValueError(f"an {kind} is declared twice: {names}")
+        for port in ports:
+            if not 2 <= port.bits <= MAX_REGISTER_BITS:
+                raise ValueError(f"{kind} {port.name}: 2 to {MAX_REGISTER_BITS} bits, found {port.bits}")
+
+
+def _immediate_range(operation: str) -> tuple[int, int]:
+    """Least and greatest immediate that means something to an operation."""
+    if operation == "immediate":
+        limit = 1 << (MAX_REGISTER_BITS - 1)
+        return -limit, limit - 1
+    least = 2 if operation in ("saturate", "exponent", "mantissa") else 0
+    return least, MAX_REGISTER_BITS - 1
 
 
 @dataclass

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from loihi_mmfree.fixedpoint.arithmetic import Integers, rounding_shift
 
 MULTIPLIER_BITS = 15
+MAX_SHIFT = 62
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def fit_multipliers(scales: NDArray[np.float64]) -> tuple[NDArray[np.int32], int
     largest = float(np.max(np.abs(scales)))
     if not 0 < largest < 2**MULTIPLIER_BITS:
         raise ValueError(f"a requantizer needs a scale between 0 and 2**15, found {largest}")
-    shift = max(0, MULTIPLIER_BITS - math.frexp(largest)[1])
+    # Beyond 62 the rounding constant leaves int64; a scale so small makes zeros of all 24-bit values anyway.
+    shift = min(max(0, MULTIPLIER_BITS - math.frexp(largest)[1]), MAX_SHIFT)
     if math.floor(math.ldexp(largest, shift) + 0.5) >= 1 << MULTIPLIER_BITS:
         shift = max(0, shift - 1)
     multipliers = np.floor(np.ldexp(scales.astype(np.float64), shift) + 0.5)

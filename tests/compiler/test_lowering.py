@@ -198,7 +198,6 @@ class TestRefusals:
         with pytest.raises(TypeError, match="stray: Normalise must be rewritten before lowering"):
             lower(graph, lowered.checkpoint, lowered.formats)
 
-    @pytest.mark.xfail(strict=True, raises=StopIteration, reason="the embedding looks for a statistic first")
     def test_a_layer_graph_no_pass_has_seen_is_refused_by_name(self, lowered: Any) -> None:
         with pytest.raises(TypeError, match="must be rewritten before lowering"):
             lower(layer_graph(lowered.checkpoint.config), lowered.checkpoint, lowered.formats)

@@ -250,7 +250,6 @@ class TestStates:
         assert [each.operation for each in core] == ["state", "max", "store"]
         assert [each.operation for each in last] == ["send", "send"]
 
-    @pytest.mark.xfail(strict=True, reason="a stored constant has one element, the state had one a neuron")
     def test_a_state_that_is_set_to_a_constant_keeps_its_shape(self) -> None:
         builder = ProgramBuilder()
         builder.input("x", 8)

@@ -214,7 +214,6 @@ class TestViolations:
             "layers.3.glu: 8-bit register: found 300, allowed 127"
         )
 
-    @pytest.mark.xfail(strict=True, reason="the products inside a lerp are not followed")
     def test_a_convex_combination_whose_products_leave_the_specification_is_one(self) -> None:
         def build(b: ProgramBuilder, x: str) -> str:
             wide = b.shift(x, -28, bits=60)

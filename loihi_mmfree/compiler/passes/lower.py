@@ -202,7 +202,10 @@ class _Lowering:
             self.values[sibling.out()] = Source(name, each.name)
 
     def _statistic_of(self, node: Node) -> layers.Statistic:
-        return next(each for each in self.graph.readers(node) if isinstance(each, layers.Statistic))
+        for reader in self.graph.readers(node):
+            if isinstance(reader, layers.Statistic):
+                return reader
+        raise TypeError(f"{node.name}: the norms that read it must be rewritten before lowering")
 
     def _gained_squares(
         self, node: layers.LayerNode, value: QFormat

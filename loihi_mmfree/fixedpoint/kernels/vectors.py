@@ -110,9 +110,7 @@ def dot_rows(  # type: ignore[no-untyped-def]
         _, _, packed, stride, planes, blocks, out = arguments
         word = packed.type
         # Fields at bits 0 and 2 of a byte are multiplied where they are: sums of scale 1 and 4.
-        totals = [
-            [_accumulators(builder, 2) for _ in range(digit_count)] for _ in range(row_count)
-        ]
+        totals = [[_accumulators(builder, 2) for _ in range(digit_count)] for _ in range(row_count)]
         starts = [builder.add(packed, builder.mul(stride, ir.Constant(word, row))) for row in range(row_count)]
         with cgutils.for_range(builder, blocks, intp=word) as loop:
             step = builder.mul(loop.index, ir.Constant(word, VECTOR_BYTES))
