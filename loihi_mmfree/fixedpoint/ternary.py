@@ -10,6 +10,9 @@ from loihi_mmfree.fixedpoint.arithmetic import Integers
 FLOAT32_EXACT_LIMIT = 1 << 24
 """Below this magnitude every integer, and so every partial sum, is exact in float32."""
 
+_BOUND_ROWS = 1024
+"""Rows whose bounds are computed at once; keeps the memory of a large projection small."""
+
 
 def pack_ternary(codes: NDArray[np.int8]) -> NDArray[np.uint8]:
     """Pack codes -1, 0, 1 as two bits each (code + 1), four to a byte, low bits first.
@@ -92,8 +95,13 @@ def dot_bounds(codes: NDArray[np.int8], low: Integers, high: Integers) -> tuple[
     (low, high) : int64 arrays [rows]
     """
     columns = codes.shape[1]
-    low, high = np.broadcast_to(low, columns), np.broadcast_to(high, columns)
-    excitatory, inhibitory = (codes > 0).astype(np.float64), (codes < 0).astype(np.float64)
-    lowest = excitatory @ low.astype(np.float64) - inhibitory @ high.astype(np.float64)
-    highest = excitatory @ high.astype(np.float64) - inhibitory @ low.astype(np.float64)
-    return lowest.astype(np.int64), highest.astype(np.int64)
+    # With w+ = (|w| + w) / 2 and w- = (|w| - w) / 2, the range of a row is w (h + l) / 2 -+ |w| (h - l) / 2.
+    total = np.broadcast_to(high + low, columns).astype(np.float64)
+    width = np.broadcast_to(high - low, columns).astype(np.float64)
+    lowest, highest = (np.empty(len(codes), dtype=np.int64) for _ in range(2))
+    for first in range(0, len(codes), _BOUND_ROWS):
+        rows = slice(first, first + _BOUND_ROWS)
+        block = codes[rows].astype(np.float64)
+        middle, reach = block @ total, np.abs(block) @ width
+        lowest[rows], highest[rows] = (middle - reach) / 2, (middle + reach) / 2
+    return lowest, highest

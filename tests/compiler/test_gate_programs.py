@@ -148,16 +148,13 @@ class Step:
 
     @classmethod
     def draw(cls, random: np.random.Generator, state: QFormat) -> Step:
-        accumulators = (
+        i, f, g = (
             random.integers(-LARGEST_ACCUMULATOR, LARGEST_ACCUMULATOR, NEURONS) >> random.integers(0, 16)
             for _ in range(3)
         )
-        return cls(
-            *accumulators,
-            h=random.integers(-state.max_int, state.max_int, NEURONS, endpoint=True),
-            gate=random.integers(-ONE + 1, ONE, NEURONS),
-            bound=random.integers(0, ONE, NEURONS, endpoint=True),
-        )
+        h = random.integers(-state.max_int, state.max_int, NEURONS, endpoint=True)
+        gate = random.integers(-ONE + 1, ONE, NEURONS)
+        return cls(i, f, g, h, gate, bound=random.integers(0, ONE, NEURONS, endpoint=True))
 
 
 def run_cell(form: MlGruFormats, step: Step, bounded: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -224,7 +221,7 @@ class TestMlGru:
         program = cell(QFormat(24, 15))
         for f, expected in ((-(2**23) + 1, [0, 0]), (2**23 - 1, [-77, 2**23 - 1])):
             states = {"h": np.array([-77, 2**23 - 1])}
-            run(program, {"gate": np.array([1])}, states, i=[0, 0], f=[f, f], g=[0, 0])
+            run(program, {"gate": np.array([1])}, states, i=np.zeros(2), f=np.array([f, f]), g=np.zeros(2))
             assert states["h"].tolist() == expected
 
     @settings(max_examples=5, deadline=None)

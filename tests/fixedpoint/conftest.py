@@ -51,26 +51,21 @@ class _Writer:
         self.draw, self.size = draw, size
         self.instructions: list[Instruction] = []
         self.bounds: dict[str, int] = {}
-        self.varying: set[str] = set()
         self.constants: dict[str, np.ndarray] = {}
         self.tables: dict[str, np.ndarray] = {}
         self.random = np.random.default_rng(draw(st.integers(0, 2**32)))
 
     def emit(self, operation: str, operands: tuple[str, ...], bound: int, immediate: int = 0) -> str:
-        target = f"r{len(self.bounds)}"
+        target = f"r{len(self.instructions)}"
         bits = max(2, bound.bit_length() + 1)
         self.instructions.append(Instruction(operation, target, operands, immediate, bits))
+        if bound >= LARGEST_BOUND:
+            return self.emit("saturate", (target,), 2**29 - 1, 30)
         self.bounds[target] = bound
-        if operation in ("input", "state") or self.varying.intersection(operands):
-            self.varying.add(target)
-        return target if bound < LARGEST_BOUND else self.emit("saturate", (target,), 2**29 - 1, 30)
+        return target
 
     def register(self) -> str:
         return self.draw(st.sampled_from(sorted(self.bounds)))
-
-    def varying_register(self) -> str:
-        """A register that depends on an input or a state."""
-        return self.draw(st.sampled_from(sorted(self.varying)))
 
     def below(self, register: str, bits: int) -> str:
         """A register with values from 0 to 2**bits - 1."""
@@ -157,7 +152,7 @@ def _cases(draw: st.DrawFn, stateful: bool | None = None) -> Case:
         writer.write(draw(st.sampled_from(UNARY + BINARY + OTHER)))
     stores = []
     for port in states:
-        kept = writer.emit("saturate", (writer.varying_register(),), 2 ** (port.bits - 1) - 1, port.bits)
+        kept = writer.emit("saturate", (writer.register(),), 2 ** (port.bits - 1) - 1, port.bits)
         stores.append(Instruction("store", "", (port.name, kept)))
     program = Program(tuple(ports), (), tuple(states), (*writer.instructions, *stores))
     before = {

@@ -33,6 +33,17 @@ def test_the_error_bound_holds_where_the_multiplier_would_round_to_sixteen_bits(
 
 
 @settings(max_examples=200, deadline=None)
+@given(scale=SCALES | st.integers(-20, 14).map(lambda exponent: math.nextafter(2.0**exponent, 0)))
+def test_no_other_multiplier_and_shift_are_nearer(scale: float) -> None:
+    found = Requantizer.from_scale(scale)
+    error = abs(Fraction(found.scale) - Fraction(scale))
+    for shift in range(max(0, found.shift - 1), found.shift + 2):
+        nearest = math.floor(Fraction(scale) * 2**shift + Fraction(1, 2))
+        multiplier = min(max(nearest, 2**14), 2**15 - 1)
+        assert error <= abs(Fraction(multiplier, 2**shift) - Fraction(scale))
+
+
+@settings(max_examples=200, deadline=None)
 @given(scale=SCALES)
 def test_the_multiplier_of_one_scale_has_fifteen_significant_bits(scale: float) -> None:
     found = Requantizer.from_scale(scale)
