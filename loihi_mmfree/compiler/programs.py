@@ -42,9 +42,9 @@ class Squares:
 
 
 def square_half_bits(columns: int) -> int:
-    """Greatest b, at most 15, such that `columns` high parts of at most 2**b sum below 2**23."""
+    """Greatest b, at most 15, such that `columns` parts of at most 2**b - 1 sum below 2**23."""
     largest_sum = (1 << (ACCUMULATOR_BITS - 1)) - 1
-    return min(15, (largest_sum // columns).bit_length() - 1)
+    return min(15, (largest_sum // columns + 1).bit_length() - 1)
 
 
 def _send_squares(b: ProgramBuilder, value: str, squares: Squares) -> None:

@@ -26,10 +26,13 @@ from loihi_mmfree.quantize.clipping import BINS, least_squares_format, magnitude
 SMALLEST_WEIGHT_SCALE = 1e-5
 # A site whose values all stay below this carries nothing; 2**-64 is far below every useful format.
 SMALLEST_MAXIMUM = 2.0**-64
+# A finer unit means nothing beside the epsilon of 1e-6 inside a norm, whose square root is 2**-10, and constants
+# like that epsilon have to fit a register in units of its square.
+FINEST_FRACTION = 22
 
 
 def covering_format(bits: int, maximum: float, headroom_bits: int = 0) -> QFormat:
-    """Return the finest format that holds a calibrated maximum with some bits to spare.
+    """Return the finest format that holds a calibrated maximum with some bits to spare, within reason.
 
     A site which was zero throughout gets the format that holds 1.0: any format represents its zeros,
     and this one still represents values of ordinary size should they ever come.
@@ -45,7 +48,8 @@ def covering_format(bits: int, maximum: float, headroom_bits: int = 0) -> QForma
     """
     if maximum < SMALLEST_MAXIMUM:
         maximum = 1.0
-    return QFormat.covering(bits, math.ldexp(maximum, headroom_bits))
+    covering = QFormat.covering(bits, math.ldexp(maximum, headroom_bits))
+    return QFormat(bits, min(covering.frac, FINEST_FRACTION))
 
 
 class AbsoluteMean(nn.Module):

@@ -161,3 +161,15 @@ class TestSoundness:
         assert isinstance(producer, NeuronGroup)
         bits = next(port.bits for port in producer.program.outputs if port.name == source.port)
         return 2 ** (bits - 1) - 1
+
+
+@pytest.mark.parametrize(
+    ("tensor", "factor"),
+    [("model.layers.0.mlp.gate_proj.weight", 1e-3), ("model.layers.0.attn.i_proj.norm.weight", 1e-8)],
+)
+def test_tiny_values_are_no_reason_to_refuse_a_network(
+    tensor: str, factor: float, make_checkpoint: Callable[..., Any], lower_checkpoint: Callable[..., Any]
+) -> None:
+    before = make_checkpoint().tensor(tensor).numpy()
+    lowered = lower_checkpoint(make_checkpoint(tensors={tensor: (before * factor).astype(np.float32)}))
+    assert bound_violations(lowered.graph, LOIHI2) == []

@@ -94,6 +94,8 @@ def test_a_missing_field_raises_value_error(choice: st.DataObject, data: list[di
         ("TernarySynapse", "columns", 1),
         ("LogitsOut", "scale", "0.5"),
         ("Delay", "steps", True),
+        ("Delay", "steps", 0),
+        ("Delay", "size", -4),
         ("Delay", "steps", 2.5),
         ("NeuronGroup", "inputs", [["embeddings"]]),
         ("NeuronGroup", "inputs", [["nobody", "out"]]),

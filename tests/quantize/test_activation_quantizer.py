@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from loihi_mmfree.errors import CheckpointError, UsageError
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.quantize.calibration import observing
-from loihi_mmfree.quantize.quantizers import ActivationQuantizer
+from loihi_mmfree.quantize.quantizers import FINEST_FRACTION, ActivationQuantizer, covering_format
 
 
 def calibrated(bits: int, *batches: list[float], headroom_bits: int = 0) -> ActivationQuantizer:
@@ -37,7 +37,7 @@ def test_calibration_data_never_clips_and_the_format_is_the_finest_that_does_not
     qformat = quantizer.scaling.qformat()
     largest = max(map(abs, values))
     assert qformat.max_value >= largest
-    assert QFormat(bits, qformat.frac + 1).max_value < largest
+    assert qformat.frac == FINEST_FRACTION or QFormat(bits, qformat.frac + 1).max_value < largest
     result = quantizer(torch.tensor(values))
     errors = (result.value.double() - torch.tensor(values).double()).abs()
     assert errors.max().item() <= qformat.scale / 2
@@ -92,6 +92,10 @@ def test_headroom_keeps_the_maximum_below_a_fraction_of_the_range(headroom_bits)
 def test_a_site_of_zeros_gets_the_format_that_holds_one():
     qformat = calibrated(12, [0.0, 0.0]).scaling.qformat()
     assert qformat == QFormat.covering(12, 1.0)
+
+
+def test_no_format_is_finer_than_what_means_something_beside_a_norms_epsilon():
+    assert covering_format(16, 1e-9) == QFormat(16, 22)
 
 
 @pytest.mark.parametrize("training", [True, False])
