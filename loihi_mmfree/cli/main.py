@@ -7,6 +7,7 @@ import sys
 import typer
 
 from loihi_mmfree import __version__
+from loihi_mmfree.cli.bench import bench
 from loihi_mmfree.cli.compare import compare
 from loihi_mmfree.cli.compile import compile_command
 from loihi_mmfree.cli.demo import demo
@@ -30,6 +31,7 @@ app.command("compile")(compile_command)
 app.command()(run)
 app.command()(compare)
 app.command()(inspect)
+app.command()(bench)
 app.command()(doctor)
 app.command()(demo)
 

@@ -28,7 +28,7 @@ def test_help_needs_no_heavy_import() -> None:
     assert found.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("command", ["compile", "run", "compare", "inspect", "doctor", "demo"])
+@pytest.mark.parametrize("command", ["compile", "run", "compare", "inspect", "bench", "doctor", "demo"])
 def test_every_command_explains_itself(call: Call, command: str) -> None:
     called = call(command, "--help")
     assert called.code == 0
@@ -157,3 +157,20 @@ def test_demo_compiles_and_runs_the_bundled_checkpoint_on_lava(call: Call) -> No
     assert called.code == 0
     assert called.document["equal"] is True
     assert called.document["overflows"] == 0
+
+
+def test_bench_measures_every_combination_beside_the_machine(call: Call, tiny_net: Net) -> None:
+    arguments = ("--prompt-tokens", "2,5", "-n", 2, "--repeats", 2, "--warm-up", 0, "--json")
+    document = call("bench", tiny_net.path, *arguments).document
+    assert [row["prompt_tokens"] for row in document["rows"]] == [2, 5]
+    for row in document["rows"]:
+        rate = row["decode_tokens_per_s"]
+        assert 0 < rate["least"] <= rate["median"] <= rate["greatest"]
+    assert document["machine"]["read_gb_per_s"] > 0
+
+
+def test_bench_writes_one_csv_row_a_combination(call: Call, tiny_net: Net) -> None:
+    arguments = ("--prompt-tokens", "2,3,4", "-n", 1, "--repeats", 1, "--warm-up", 0, "--format", "csv")
+    lines = call("bench", tiny_net.path, *arguments).out.strip().splitlines()
+    assert len(lines) == 1 + 3
+    assert "decode_tokens_per_s_median" in lines[0]
