@@ -62,6 +62,7 @@ def run(
     backend: str = "engine",
     granularity: str = "operator",
     runtime: str = "inprocess",
+    kernels: str = "compiled",
     sampler: Sampler | None = None,
     stop_at_end_of_text: bool = True,
     on_token: Callable[[int], None] | None = None,
@@ -82,6 +83,8 @@ def run(
         How much of the network one Lava process holds.
     runtime : {"inprocess", "stock"}
         Lava in this process, or Lava's own runtime with a process for every Lava process.
+    kernels : {"compiled", "numpy"}
+        What the engine computes with: compiled code, or NumPy, which is the specification and slow.
     sampler : Sampler, optional
         Greedy by default.
     stop_at_end_of_text : bool
@@ -93,7 +96,7 @@ def run(
     prompt = np.asarray(ids, dtype=np.int64).reshape(-1)
     check_ids(prompt, network.vocab_size)
     end = network.manifest["model"].get("eos_token_id") if stop_at_end_of_text else None
-    opened = open_backend(network, backend, granularity, runtime)
+    opened = open_backend(network, backend, granularity, runtime, kernels)
     try:
         return generate(opened, prompt, new_tokens, sampler or Sampler(), end, on_token)
     finally:

@@ -21,7 +21,7 @@ FORMATS = ("md", "csv")
 
 def bench(
     net: Path = typer.Argument(..., metavar="NET", help="Folder of a compiled network."),
-    backend: str = typer.Option("engine", "--backend", help="List: engine, sim."),
+    backend: str = typer.Option("engine", "--backend", help="List: engine, engine:numpy, sim."),
     granularity: str = typer.Option("block", "--granularity", help="List, for sim: operator, block, network."),
     prompt_tokens: str = typer.Option("16,128", "--prompt-tokens", help="List of prompt lengths."),
     new_tokens: int = typer.Option(32, "-n", "--new-tokens", help="Tokens read one by one after the prompt."),

@@ -33,6 +33,9 @@ def run(
     runtime: str = typer.Option(
         "inprocess", "--runtime", help="inprocess, or stock: Lava's own, one system process each."
     ),
+    kernels: str = typer.Option(
+        "compiled", "--kernels", help="What the engine computes with: compiled, or numpy (slow)."
+    ),
     temperature: float = typer.Option(0.0, "--temperature", help="0 is greedy."),
     top_k: int | None = typer.Option(None, "--top-k", help="Sample among the k likeliest."),
     top_p: float | None = typer.Option(
@@ -63,6 +66,7 @@ def run(
         backend=backend,
         granularity=granularity,
         runtime=runtime,
+        kernels=kernels,
         sampler=sampler,
         stop_at_end_of_text=not ignore_eos,
         on_token=echo.token,

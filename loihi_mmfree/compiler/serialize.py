@@ -106,6 +106,6 @@ def _scalar(annotation: Any, value: Any) -> Any:
     expected = {"int": int, "float": float, "str": str}[str(annotation)]
     if isinstance(value, bool) or not isinstance(value, expected):
         raise TypeError(f"{value!r} is not of type {annotation}")
-    if expected is int and value < 1:
+    if isinstance(value, int) and value < 1:
         raise ValueError(f"not a graph: a size or a number of steps is {value}")
     return value

@@ -124,6 +124,7 @@ def measure(
     ----------
     net : Net
     backends, granularities : sequence of str
+        Of the engine also `engine:numpy`, its path over NumPy.
     prompt_tokens : sequence of int
         Lengths of the prompt, whose ids are drawn from a fixed seed.
     new_tokens : int
@@ -151,7 +152,8 @@ def _measure_one(
     net: Net, backend: str, granularity: str, length: int, new_tokens: int, repeats: int, warm_up: int
 ) -> Measurement:
     began = time.perf_counter()
-    opened = open_backend(net, backend, granularity)
+    kind, _, kernels = backend.partition(":")
+    opened = open_backend(net, kind, granularity, kernels=kernels or "compiled")
     started = time.perf_counter() - began
     ids = np.random.default_rng(0).integers(net.vocab_size, size=length + new_tokens)
     try:

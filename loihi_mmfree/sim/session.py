@@ -20,6 +20,7 @@ from loihi_mmfree.sim.sampling import Sampler
 BACKENDS = ("engine", "sim", "loihi2")
 GRANULARITIES = ("operator", "block", "network")
 RUNTIMES = ("inprocess", "stock")
+KERNELS = ("compiled", "numpy")
 
 
 class Backend(Protocol):
@@ -99,7 +100,13 @@ def peak_rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def open_backend(net: Net, backend: str, granularity: str = "operator", runtime: str = "inprocess") -> Backend:
+def open_backend(
+    net: Net,
+    backend: str,
+    granularity: str = "operator",
+    runtime: str = "inprocess",
+    kernels: str = "compiled",
+) -> Backend:
     """Return what is to run a network; Lava and the chip are imported only when asked for.
 
     Raises
@@ -113,13 +120,12 @@ def open_backend(net: Net, backend: str, granularity: str = "operator", runtime:
         ("backend", backend, BACKENDS),
         ("granularity", granularity, GRANULARITIES),
         ("runtime", runtime, RUNTIMES),
+        ("kernels", kernels, KERNELS),
     ):
         if name not in known:
             raise UsageError(f"{what}: unknown {name!r}; known: {', '.join(known)}")
     if backend == "engine":
-        from loihi_mmfree.sim.engine import Engine
-
-        return Engine(net.graph, strict=True)
+        return _open_engine(net, kernels)
     if backend == "sim":
         from loihi_mmfree.sim.lava import LavaNetwork
 
@@ -127,6 +133,20 @@ def open_backend(net: Net, backend: str, granularity: str = "operator", runtime:
     from loihi_mmfree.loihi2.backend import open_chip
 
     return open_chip(net.graph)
+
+
+def _open_engine(net: Net, kernels: str) -> Backend:
+    if kernels == "numpy":
+        from loihi_mmfree.sim.engine import Engine
+
+        return Engine(net.graph, strict=True)
+    from loihi_mmfree.sim.fast import FastEngine
+    from loihi_mmfree.sim.fast_plan import NotPlannedError
+
+    try:
+        return FastEngine(net.graph, strict=True)
+    except NotPlannedError as error:
+        raise UsageError(f"the compiled kernels cannot run this network: {error}; use --kernels numpy") from error
 
 
 def check_ids(ids: NDArray[np.int64], vocab_size: int) -> None:

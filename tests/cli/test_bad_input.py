@@ -49,6 +49,7 @@ def _refused(called: Any, code: int, *words: str) -> None:
         (("--ids", "1", "--granularity", "atom"), ["atom", "operator"]),
         (("--ids", "1", "--backend", "gpu"), ["gpu", "engine"]),
         (("--ids", "1", "--runtime", "cloud"), ["cloud", "inprocess"]),
+        (("--ids", "1", "--kernels", "opencl"), ["opencl", "numpy"]),
         (("--ids", "1", "--logits-out", "nowhere/f.npz"), ["nowhere"]),
         (("--ids", "1", "--frobnicate"), ["frobnicate"]),
     ],

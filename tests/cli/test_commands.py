@@ -93,6 +93,13 @@ def test_text_and_its_ids_are_the_same_prompt(call: Call, tiny_net: Net, tmp_pat
     assert len(hashes) == 1
 
 
+def test_compiled_kernels_and_numpy_give_the_same_document(call: Call, tiny_net: Net) -> None:
+    common = ("run", tiny_net.path, "--backend", "engine", "--ids", "1,5,9,17", "-n", 6, "--ignore-eos", "--json")
+    compiled, numpy = (call(*common, "--kernels", kernels).document for kernels in ("compiled", "numpy"))
+    same = ("new_ids", "logits_sha256", "steps", "saturations", "overflows", "text")
+    assert {key: compiled[key] for key in same} == {key: numpy[key] for key in same}
+
+
 def test_tokens_of_a_run_make_the_text_of_its_document(call: Call, tiny_net: Net) -> None:
     common = ("run", tiny_net.path, "--backend", "engine", "--prompt", "The old man", "-n", 12)
     text = call(*common, "--json").document["text"]

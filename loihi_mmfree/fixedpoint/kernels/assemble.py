@@ -1,0 +1,146 @@
+"""From a neuron program to numbers that the compiled machine (`kernels.machine`) reads.
+
+Registers become places in a small scratch memory, reused as soon as their last reader is done. What depends
+on neither inputs nor states is computed here, once, by the specification itself. Imports no numba.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loihi_mmfree.fixedpoint.arithmetic import Integers
+from loihi_mmfree.fixedpoint.interpreter import Counters, Machine
+from loihi_mmfree.fixedpoint.program import Instruction, Program
+
+
+class Code(IntEnum):
+    """What a row of machine code does."""
+
+    INPUT = 0
+    STATE = 1
+    ADD = 2
+    SUB = 3
+    MUL = 4
+    SHIFT_LEFT = 5
+    SHIFT_RIGHT = 6
+    SHIFT_RIGHT_BY = 7
+    HIGH_BITS = 8
+    LOW_BITS = 9
+    ABSOLUTE = 10
+    MIN = 11
+    MAX = 12
+    SATURATE = 13
+    SELECT = 14
+    LERP = 15
+    EXPONENT = 16
+    MANTISSA = 17
+    TABLE = 18
+    STORE = 19
+    SEND = 20
+
+
+WIDTH = 8
+"""Columns of machine code: code, target, three operands, immediate, bits, spare.
+
+Registers are given by number. Of named operands, the first operand column holds the position of the input,
+state, table or output in the program's own list of them.
+"""
+TARGET, FIRST, SECOND, THIRD, IMMEDIATE, BITS = range(1, 7)
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """Machine code of a program and what belongs to it.
+
+    Parameters
+    ----------
+    code : int64 array [instructions, WIDTH]
+        For every chunk of neurons and every token.
+    fixed : tuple of (register, int64 array)
+        Registers to fill beforehand: one value, or one for each neuron.
+    registers : int
+        Number of registers.
+    counters : Counters
+        What evaluating `fixed` counts, once in every call of the specification.
+    """
+
+    code: NDArray[np.int64]
+    fixed: tuple[tuple[int, Integers], ...]
+    registers: int
+    counters: Counters
+
+
+def assemble(
+    program: Program, constants: Mapping[str, Integers], tables: Mapping[str, Integers], strict: bool
+) -> Assembled:
+    """Translate a program.
+
+    Parameters
+    ----------
+    program : Program
+    constants, tables : mapping name -> int64 array
+    strict : bool
+        Whether overflows are counted.
+    """
+    moving = _moving_registers(program)
+    still = tuple(each for each in program.instructions if each.target and each.target not in moving)
+    machine = Machine(constants, tables, strict=strict)
+    machine.execute(still, {}, {})
+    stores = [each for each in program.instructions if each.operation == "store"]
+    # A state is read as the last time step left it, wherever the program writes it.
+    body = [each for each in program.instructions if each not in still and each.operation != "store"] + stores
+    used = {name for each in body for name in each.registers}
+    fixed = {each.target: machine.registers[each.target] for each in still if each.target in used}
+    places = {name: number for number, name in enumerate(fixed)}
+    count = _place_registers(body, places)
+    lists = {
+        "input": [port.name for port in program.inputs],
+        "state": [port.name for port in program.states],
+        "store": [port.name for port in program.states],
+        "send": [port.name for port in program.outputs],
+        "table": list(program.tables),
+    }
+    code = np.array([_row(each, places, lists) for each in body], dtype=np.int64).reshape(-1, WIDTH)
+    return Assembled(code, tuple((places[name], value) for name, value in fixed.items()), count, machine.counters)
+
+
+def _moving_registers(program: Program) -> set[str]:
+    """Return the registers that depend on inputs or states."""
+    moving: set[str] = set()
+    for each in program.instructions:
+        if each.operation in ("input", "state") or any(name in moving for name in each.registers):
+            moving.add(each.target)
+    return moving - {""}
+
+
+def _place_registers(body: list[Instruction], places: dict[str, int]) -> int:
+    """Give every register of the body a number that nobody else needs meanwhile; return how many there are."""
+    last_reader = {name: number for number, each in enumerate(body) for name in each.registers}
+    kept = set(places)
+    count, free = len(places), list[int]()
+    for number, each in enumerate(body):
+        if each.target:
+            if not free:
+                free.append(count)
+                count += 1
+            places[each.target] = free.pop()
+        # Freed after the target was placed: no instruction overwrites what it reads.
+        done = {name for name in each.registers if last_reader[name] == number} - kept
+        if each.target and each.target not in last_reader:
+            done.add(each.target)
+        free += [places[name] for name in sorted(done)]
+    return count
+
+
+def _row(each: Instruction, places: Mapping[str, int], lists: Mapping[str, list[str]]) -> list[int]:
+    named = lists.get(each.operation)
+    operands = [named.index(each.operands[0])] if named is not None else []
+    operands += [places[name] for name in each.registers]
+    operands += [0] * (3 - len(operands))
+    target = places[each.target] if each.target else 0
+    return [int(Code[each.operation.upper()]), target, *operands, each.immediate, each.bits or 64, 0]
