@@ -76,6 +76,11 @@ class Executor:
                 self.groups[node.name].variables.update({state.name: zero.copy() for state in node.program.states})
 
     @property
+    def variables(self) -> dict[str, dict[str, Integers]]:
+        """State variables of every group that has any, int64 [n] by group and name."""
+        return {name: state.variables for name, state in self.groups.items() if state.variables}
+
+    @property
     def counters(self) -> Counters:
         """Saturations and overflows of all nodes since the beginning."""
         each = [state.machine.counters for state in self.groups.values()]

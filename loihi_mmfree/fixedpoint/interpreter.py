@@ -80,7 +80,8 @@ class Machine:
                 if self.strict:
                     self.counters.overflows += count_overflows(value, each.bits)
         for name, value in stored.items():
-            states[name] = np.broadcast_to(value, states[name].shape)
+            shape = states[name].shape
+            states[name] = value if value.shape == shape else np.broadcast_to(value, shape).copy()
 
     def _evaluate(
         self, each: Instruction, inputs: Mapping[str, Integers], states: Mapping[str, Integers]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ class Block(ScheduledProcess):
         The part of the graph, in the graph's order.
     strict : bool
         Check every register and accumulator against its declared width and count overflows.
+    executor : callable
+        Makes what evaluates the nodes; the default is the specification over NumPy.
 
     Attributes
     ----------
@@ -40,7 +42,15 @@ class Block(ScheduledProcess):
         Values clamped where a program saturates, and values that did not fit.
     """
 
-    def __init__(self, *, name: str, graph: Graph, nodes: tuple[Node, ...], strict: bool) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        graph: Graph,
+        nodes: tuple[Node, ...],
+        strict: bool,
+        executor: Callable[[Graph, tuple[Node, ...], bool], Any] = Executor,
+    ) -> None:
         own = {node.name for node in nodes}
         read = dict.fromkeys(source for node in nodes for source in node.inputs if source.node not in own)
         sent = [
@@ -65,6 +75,7 @@ class Block(ScheduledProcess):
             sources=tuple(read),
             results=tuple(sent),
             strict=strict,
+            executor=executor,
         )
         self.counters = Var(shape=(2,), init=0)
 
@@ -77,17 +88,18 @@ def size_of(graph: Graph, source: Source) -> int:
 @implements(proc=Block, protocol=LoihiProtocol)
 @requires(CPU)
 class BlockModel(ScheduledModel):
-    """Runs the executor of the integer engine on one token."""
+    """Runs its executor on one token."""
 
     counters: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
-        self._executor = Executor(proc_params["graph"], proc_params["nodes"], proc_params["strict"])
+        make = proc_params["executor"]
+        self._executor = make(proc_params["graph"], proc_params["nodes"], proc_params["strict"])
         self._states = [
-            (f"{name}.{state}", group.variables, state)
-            for name, group in self._executor.groups.items()
-            for state in group.variables
+            (f"{name}.{state}", variables, state)
+            for name, variables in self._executor.variables.items()
+            for state in variables
         ]
 
     def compute(self, received: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
@@ -96,7 +108,7 @@ class BlockModel(ScheduledModel):
             source: received[str(source)][np.newaxis].astype(np.int64) for source in self.proc_params["sources"]
         }
         for name, variables, state in self._states:
-            variables[state] = getattr(self, name)
+            variables[state][:] = getattr(self, name)
         sent = self._executor.run(inputs, self.proc_params["results"])
         for name, variables, state in self._states:
             getattr(self, name)[:] = variables[state]

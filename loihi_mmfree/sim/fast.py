@@ -151,13 +151,17 @@ class FastEngine:
         if tap is not None:
             logits = self._process_tapped(ids, tap)
             return logits[-1:] if last_only else logits
-        logits = np.empty((1 if last_only else len(ids), self._logits.size), dtype=np.int32)
+        return self.process_rows(self.graph.tensors[self._tokens.table][ids], last_only)
+
+    def process_rows(self, rows: np.ndarray, last_only: bool = False) -> NDArray[np.int32]:
+        """Do what `process` does, from the rows of the embedding table [T, H] instead of ids."""
+        logits = np.empty((1 if last_only else len(rows), self._logits.size), dtype=np.int32)
         done = 0
-        while done < len(ids):
-            left = len(ids) - done
+        while done < len(rows):
+            left = len(rows) - done
             count = min(left, PROMPT_TOKENS) if left >= FEWEST_TOGETHER else 1
             target = logits if last_only else logits[done : done + count]
-            self._run(ids[done : done + count], target, last_only)
+            self._run(rows[done : done + count], target, last_only)
             done += count
         self._counters.saturations += self._plan.saturations
         self._counters.overflows += self._plan.overflows
@@ -176,28 +180,27 @@ class FastEngine:
             self._plan.steps[step, 2] = programs.addresses[structure]
         return programs
 
-    def _run(self, ids: NDArray[np.int64], logits: NDArray[np.int32], last_only: bool) -> None:
+    def _run(self, rows: np.ndarray, logits: NDArray[np.int32], last_only: bool) -> None:
         from loihi_mmfree.fixedpoint.kernels.network import run_network
 
         plan, place = self._plan, self._plan.token_place
         self._team.wait()
-        rows = self.graph.tensors[self._tokens.table][ids]
         self._values[place : place + rows.size] = rows.reshape(-1)
         self._arrivals[0] = 0
         buffers = (
-            len(ids), last_only, plan.steps, plan.code, plan.links, self._values, logits.reshape(-1), self._planes,
-            self._matrices, plan.constants, self._states, plan.table_memory, self._memory, self._tiles,
-            self._scratch, self._counts, self._strict, LOIHI2.accumulator_bits.value,
+            len(rows), last_only, plan.steps, plan.code, plan.links, self._values, logits.reshape(-1),
+            self._planes, self._matrices, plan.constants, self._states, plan.table_memory,
+            self._memory, self._tiles, self._scratch, self._counts, self._strict, LOIHI2.accumulator_bits.value,
             self._arrivals.ctypes.data, self._team.yield_address,
         )  # fmt: skip
-        if len(ids) > 1:
+        if len(rows) > 1:
             # A prompt has work enough between two barriers for the whole team, busy machine or not.
             self._team.run(run_network, self._team.size, buffers)
         else:
             members, begin = self._pace.choose(), time.perf_counter()
             self._team.run(run_network, members, buffers)
             self._pace.record(members, time.perf_counter() - begin)
-        self._tokens_read += len(ids)
+        self._tokens_read += len(rows)
         self._raise_fault()
 
     def _raise_fault(self) -> None:

@@ -44,6 +44,8 @@ class LavaNetwork:
         How long the stock runtime may make no progress. The other one notices a deadlock at once.
     strict : bool
         Check every register against its declared width and count overflows.
+    kernels : {"compiled", "numpy"}
+        What the one process of `network` granularity computes with; the other granularities use NumPy.
     taps : bool
         Let the host read every message, for `process(ids, tap)`. Costs a channel for each.
 
@@ -63,6 +65,7 @@ class LavaNetwork:
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         strict: bool = True,
         taps: bool = False,
+        kernels: str = "compiled",
     ) -> None:
         self.graph = graph
         self._tokens = next(node for node in graph if isinstance(node, TokenIn))
@@ -71,7 +74,7 @@ class LavaNetwork:
         self._burst = 1
         if runtime not in RUNTIMES:
             raise UsageError(f"runtime: unknown {runtime!r}; known: {', '.join(RUNTIMES)}")
-        self._lava = build(graph, granularity, strict)
+        self._lava = build(graph, granularity, strict, kernels)
         self._tapped = tuple(self._lava.ports) if taps else ()
         for source in self._tapped:
             self._lava.ports[source].flag_external_pipe()

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from lava.magma.core.model.model import AbstractProcessModel
@@ -16,6 +17,7 @@ from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.proc.dense.process import Dense
 
 from loihi_mmfree.compiler import nodes
+from loihi_mmfree.compiler.executor import Executor
 from loihi_mmfree.compiler.graph import Graph, Node, Source
 from loihi_mmfree.compiler.schedule import depth as depth_of
 from loihi_mmfree.compiler.schedule import latency, offsets
@@ -26,6 +28,7 @@ from loihi_mmfree.processes.host import LogitsSink, TokenSource
 from loihi_mmfree.processes.neuron_group import NeuronGroup, NeuronGroupModel
 from loihi_mmfree.processes.scheduled import ScheduledProcess, model_with_ports
 from loihi_mmfree.processes.synapse import Delay, TernaryDenseModel, ternary_dense
+from loihi_mmfree.sim.fast_executor import FastExecutor
 
 BLOCK_NAMES: Mapping[str, Callable[[str], str]] = {
     "block": nodes.block_of,
@@ -73,7 +76,7 @@ class LavaGraph:
         return next(each for each in self.processes.values() if isinstance(each, LogitsSink))
 
 
-def build(graph: Graph, granularity: str, strict: bool) -> LavaGraph:
+def build(graph: Graph, granularity: str, strict: bool, kernels: str = "compiled") -> LavaGraph:
     """Make and connect the processes of a lowered graph.
 
     Parameters
@@ -85,6 +88,8 @@ def build(graph: Graph, granularity: str, strict: bool) -> LavaGraph:
         or everything between the host's ends, is a process, and a token passes all of them in one time step.
     strict : bool
         Check every register against its declared width and count overflows.
+    kernels : {"compiled", "numpy"}
+        What a process of `network` granularity computes with; the other granularities use NumPy.
 
     Raises
     ------
@@ -99,7 +104,8 @@ def build(graph: Graph, granularity: str, strict: bool) -> LavaGraph:
     with _root_logger_unchanged():
         if granularity == "operator":
             return _operators(graph, strict)
-        return _blocks(graph, BLOCK_NAMES[granularity], strict)
+        compiled = granularity == "network" and kernels == "compiled"
+        return _blocks(graph, BLOCK_NAMES[granularity], strict, FastExecutor if compiled else Executor)
 
 
 class SimulationConfig(Loihi2SimCfg):
@@ -180,7 +186,7 @@ def _in_ports(node: Node, process: AbstractProcess) -> list[InPort]:
             return []
 
 
-def _blocks(graph: Graph, block_of: Callable[[str], str], strict: bool) -> LavaGraph:
+def _blocks(graph: Graph, block_of: Callable[[str], str], strict: bool, executor: Callable[..., Any]) -> LavaGraph:
     built = LavaGraph(depth=0)
     parts: dict[str, list[Node]] = {}
     for node in graph:
@@ -189,7 +195,7 @@ def _blocks(graph: Graph, block_of: Callable[[str], str], strict: bool) -> LavaG
         built.processes[node.name] = _operator(graph, node, offset=0, depth=0, strict=strict)
     built.ports[Source(built.source.name)] = built.source.out
     for name, part in parts.items():
-        block = Block(name=name, graph=graph, nodes=tuple(part), strict=strict)
+        block = Block(name=name, graph=graph, nodes=tuple(part), strict=strict, executor=executor)
         built.processes[name] = block
         for read in block.proc_params["sources"]:
             built.ports[read].connect(getattr(block, str(read)))

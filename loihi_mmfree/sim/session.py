@@ -129,7 +129,7 @@ def open_backend(
     if backend == "sim":
         from loihi_mmfree.sim.lava import LavaNetwork
 
-        return LavaNetwork(net.graph, granularity, runtime)
+        return LavaNetwork(net.graph, granularity, runtime, kernels=kernels)
     from loihi_mmfree.loihi2.backend import open_chip
 
     return open_chip(net.graph)
