@@ -4,8 +4,8 @@ The tensors have the names and shapes of a published model and plausible statist
 embedding normal with the initial standard deviation, gains of norms around one, lower bounds around zero. It
 says nothing sensible, but it compiles and runs like the real one. Tensors are made and written one at a time.
 
-    python benchmarks/random_checkpoint.py 370M /tmp/random-370M
-    python benchmarks/random_checkpoint.py 370M --layers 2 /tmp/random-370M-short
+    python benchmarks/random_checkpoint.py 370M random-370M/
+    python benchmarks/random_checkpoint.py 370M --layers 2 random-370M-short/
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from loihi_mmfree.errors import CheckpointError, UsageError
+from loihi_mmfree.errors import CheckpointError
 
 _INCOMPLETE = "\ufffd"
 
@@ -53,10 +53,3 @@ class TextStream:
             return ""
         new, self._shown = text[self._shown :], len(text)
         return new
-
-
-def tokenizer_or_error(path: Path | None, where: str) -> Tokenizer:
-    """Return the tokenizer, or say that ids must be given instead of text."""
-    if path is None:
-        raise UsageError(f"{where} has no tokenizer.json, so a prompt cannot be text; give --ids 1,2,3")
-    return Tokenizer(path)

@@ -116,13 +116,3 @@ class Graph:
             seen[node.name] = node
         if faults:
             raise ValueError("the graph is not well formed:\n" + "\n".join(faults))
-
-
-def rename_source(nodes: Iterable[Node], old: Source, new: Source) -> tuple[Node, ...]:
-    """Return the nodes with every reference to `old` replaced by `new`."""
-    return tuple(
-        replace(node, inputs=tuple(new if source == old else source for source in node.inputs))
-        if old in node.inputs
-        else node
-        for node in nodes
-    )

@@ -45,7 +45,6 @@ OPERATIONS: Mapping[str, int] = {
 }
 """Operation -> number of operands."""
 
-LOADS = frozenset({"input", "state", "constant", "immediate"})
 NAMED_FIRST = frozenset({"input", "state", "constant", "table", "store", "send"})
 EFFECTS = frozenset({"store", "send"})
 MAX_REGISTER_BITS = 63

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loihi_mmfree.checkpoint import Checkpoint
-from loihi_mmfree.errors import CheckpointError
 from loihi_mmfree.fixedpoint.qformat import QFormat
 
 if TYPE_CHECKING:
@@ -17,24 +16,6 @@ if TYPE_CHECKING:
 
 # Lower bounds and forget gates lie in 0 to 1; one is 2**15.
 GATE_FRACTION_BITS = 15
-
-
-@dataclass(frozen=True)
-class FixedVector:
-    """A vector of integers with one shared fraction: real value = values * 2**-frac.
-
-    Parameters
-    ----------
-    values : int32 array [n]
-    frac : int
-        Number of fractional bits.
-    bits : int
-        Width in bits including the sign; |values| <= 2**(bits - 1) - 1.
-    """
-
-    values: NDArray[np.int32]
-    frac: int
-    bits: int
 
 
 @dataclass(frozen=True)
@@ -50,30 +31,6 @@ class EmbeddingTable:
 
     values: NDArray[np.int32]
     saturated: int
-
-
-def quantize_vector(values: NDArray[np.float64], bits: int = 16, name: str = "a vector") -> FixedVector:
-    """Round a float vector, half up, to the finest shared fraction that holds its largest magnitude.
-
-    Parameters
-    ----------
-    values : float64 array [n]
-    bits : int
-        Width in bits including the sign, 2 to 24.
-    name : str
-        What to call it in a message.
-
-    Raises
-    ------
-    CheckpointError
-        A value is not finite.
-    """
-    values = np.asarray(values, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise CheckpointError(f"{name}: holds values that are NaN or infinite; the checkpoint is damaged")
-    largest = float(np.abs(values).max(initial=0.0))
-    qformat = QFormat.covering(bits, largest or 1.0)
-    return FixedVector(_round_half_up(values, qformat.frac).astype(np.int32), qformat.frac, bits)
 
 
 def lower_bounds(checkpoint: Checkpoint) -> NDArray[np.int32]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loihi_mmfree.compiler.graph import Graph, Node, Source, rename_source
+from loihi_mmfree.compiler.graph import Graph, Node, Source
 from loihi_mmfree.compiler.nodes import (
     Broadcast,
     Delay,
@@ -99,11 +99,6 @@ class TestNeighbours:
         other = SumSynapse("sum", (Source("echo", "again"),), 4)
         net = graph(TOKENS, echo(), HEAD, other)
         assert net.readers(net.by_name["echo"]) == (HEAD, other)
-
-    def test_renaming_a_source_leaves_all_others_alone(self) -> None:
-        other = SumSynapse("sum", (Source("echo", "again"),), 4)
-        renamed = rename_source((HEAD, other), Source("echo"), Source("delay"))
-        assert renamed == (replace(HEAD, inputs=(Source("delay"),)), other)
 
     def test_other_nodes_share_the_tensors(self) -> None:
         tensors = {"head.codes": np.zeros((3, 4), dtype=np.int8)}

@@ -4,17 +4,12 @@ import math
 from fractions import Fraction
 
 import numpy as np
-import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from loihi_mmfree.errors import CheckpointError
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.quantize.parameters import (
     embedding_table,
     lower_bounds,
-    quantize_vector,
     ternary_projection,
 )
 
@@ -22,47 +17,6 @@ from loihi_mmfree.quantize.parameters import (
 def half_up(value: float, frac: int) -> int:
     """Oracle: floor(value * 2**frac + 1/2) in rational arithmetic."""
     return math.floor(Fraction(value) * Fraction(2) ** frac + Fraction(1, 2))
-
-
-@given(
-    bits=st.integers(4, 24),
-    values=st.lists(st.floats(-1e4, 1e4).filter(lambda x: x == 0 or abs(x) > 1e-9), min_size=1, max_size=9),
-)
-def test_a_vector_is_rounded_half_up_to_the_finest_fraction_that_holds_it(bits, values):
-    fixed = quantize_vector(np.array(values), bits)
-    limit = 2 ** (bits - 1) - 1
-    assert fixed.bits == bits
-    assert fixed.values.dtype == np.int32
-    assert fixed.values.tolist() == [half_up(value, fixed.frac) for value in values]
-    assert np.abs(fixed.values).max() <= limit
-    if any(values):
-        assert max(map(abs, values)) > QFormat(bits, fixed.frac + 1).max_value
-
-
-def test_a_maximum_at_a_power_of_two_does_not_clip():
-    fixed = quantize_vector(np.array([1.0, -0.25]))
-    assert (fixed.values * 2.0**-fixed.frac).tolist() == [1.0, -0.25]
-
-
-def test_ties_round_up():
-    fixed = quantize_vector(np.array([127.0, 0.5, -0.5, 2.5, -2.5]), bits=8)
-    assert fixed.values.tolist() == [127, 1, 0, 3, -2]
-
-
-def test_the_largest_number_below_one_half_rounds_down():
-    assert quantize_vector(np.array([127.0, np.nextafter(0.5, 0)]), bits=8).values.tolist() == [127, 0]
-
-
-def test_a_vector_of_zeros_stays_zero():
-    fixed = quantize_vector(np.zeros(3))
-    assert fixed.values.tolist() == [0, 0, 0]
-    assert fixed.frac == QFormat.covering(16, 1.0).frac
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_vector_that_is_not_finite_is_refused_by_name(value):
-    with pytest.raises(CheckpointError, match=r"layers\.0\.attn_norm: holds values that are NaN or infinite"):
-        quantize_vector(np.array([1.0, value]), name="layers.0.attn_norm")
 
 
 def test_lower_bounds_are_upstreams_in_fixed_point(tiny):
