@@ -51,7 +51,7 @@ def inspect(
         print_table("Nodes", ("node", "kind", "size", "step", "formats"), node_rows)
     typer.echo(
         f"{summary.depth_steps} time steps from token to logits; {summary.activation_bits}-bit activations, "
-        f"{summary.weight_bits}-bit weights in synapse memory; head on {summary.head}"
+        f"{summary.weight_bits}-bit weights in synapse memory"
     )
     if as_json:
         print_json(summary.to_dict())

@@ -67,7 +67,6 @@ class Summary:
     depth_steps: int
     activation_bits: int
     weight_bits: int
-    head: str
     neurons: int
     synapses: int
     synapse_bytes: int
@@ -90,7 +89,6 @@ def summarize(net: Net) -> Summary:
         depth_steps=max(received.values()),
         activation_bits=config["quantization"]["activation_bits"],
         weight_bits=config["weight_bits"],
-        head="chip",
         neurons=sum(block.neurons for block in blocks),
         synapses=sum(block.synapses for block in blocks),
         synapse_bytes=sum(block.synapse_bytes for block in blocks),
