@@ -14,8 +14,10 @@ from loihi_mmfree.compiler.artifact import Net, altered_tensors
 from loihi_mmfree.compiler.graph import Graph
 from loihi_mmfree.compiler.nodes import LogitsOut, NeuronGroup
 from loihi_mmfree.compiler.pipeline import golden_messages, run_passes
+from loihi_mmfree.compiler.programs import RSQRT, SIGMOID
 from loihi_mmfree.errors import ArtifactError
 from loihi_mmfree.fixedpoint.qformat import QFormat
+from loihi_mmfree.fixedpoint.tables import rsqrt_table, sigmoid_table
 
 Messages = Mapping[str, NDArray[np.int32]]
 
@@ -155,6 +157,7 @@ def compare_net(net: Net, checkpoint: Path | None = None, lava: bool = True) -> 
     order = message_order(net.graph)
     altered = tuple(Difference(name) for name in altered_tensors(net))
     stages = [Stage("tensors = manifest", len(net.manifest["tensors"]), altered)]
+    stages.append(_against_specified_tables(net.graph))
     messages = golden_messages(net.graph, ids)
     stages.append(compare_messages("engine = golden messages", golden, messages, order))
     deviations: tuple[Deviation, ...] = ()
@@ -164,6 +167,14 @@ def compare_net(net: Net, checkpoint: Path | None = None, lava: bool = True) -> 
     if lava:
         stages.append(_against_lava(net, ids, messages, order))
     return Comparison(tuple(stages), deviations)
+
+
+def _against_specified_tables(graph: Graph) -> Stage:
+    """The tables hold no parameter of the model: they must be those of the specification."""
+    specified = {SIGMOID: sigmoid_table(), RSQRT: rsqrt_table()}
+    keys = {key: name for node in graph if isinstance(node, NeuronGroup) for name, key in node.tables}
+    wrong = [key for key, name in keys.items() if not _same(specified.get(name), graph.tensors.get(key))]
+    return Stage("tables = specification", len(keys), tuple(map(Difference, wrong)))
 
 
 def _against_lava(net: Net, ids: NDArray[np.int64], messages: Messages, order: list[str]) -> Stage:

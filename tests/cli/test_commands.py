@@ -142,6 +142,7 @@ def test_compare_accepts_what_was_compiled(call: Call, tiny_net: Net, tiny_check
     names = [stage["name"] for stage in called.document["stages"]]
     assert names == [
         "tensors = manifest",
+        "tables = specification",
         "engine = golden messages",
         "network = checkpoint lowered again",
         "engine = checkpoint lowered again",
