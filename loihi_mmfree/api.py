@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loihi_mmfree.compiler.artifact import Net, load_net
 from loihi_mmfree.compiler.config import CompileConfig
-from loihi_mmfree.sim.compare import Comparison, compare_net
 from loihi_mmfree.sim.sampling import Sampler
-from loihi_mmfree.sim.session import RunResult, check_ids, generate, open_backend
+from loihi_mmfree.sim.session import Backend, RunResult, check_ids, generate, open_backend
+
+if TYPE_CHECKING:
+    from loihi_mmfree.report.document import Report
+    from loihi_mmfree.report.profiler import Profile
+    from loihi_mmfree.sim.compare import Comparison
 
 
 def compile(
@@ -66,6 +72,8 @@ def run(
     sampler: Sampler | None = None,
     stop_at_end_of_text: bool = True,
     on_token: Callable[[int], None] | None = None,
+    activity: bool = False,
+    histograms: bool = False,
 ) -> RunResult:
     """Read a prompt and generate tokens.
 
@@ -84,23 +92,71 @@ def run(
     runtime : {"inprocess", "stock"}
         Lava in this process, or Lava's own runtime with a process for every Lava process.
     kernels : {"compiled", "numpy"}
-        What the engine computes with: compiled code, or NumPy, which is the specification and slow.
+        What engine and simulation compute with: compiled code, or NumPy, which is the specification and slow.
     sampler : Sampler, optional
         Greedy by default.
     stop_at_end_of_text : bool
         Stop after the checkpoint's end-of-text token.
     on_token : callable, optional
         Called with each token as it is chosen.
+    activity : bool
+        Also count every message that is sent; `sim.activity.save_activity` keeps the result beside a network.
+    histograms : bool
+        With `activity`, also sort the values of messages by magnitude; slow, since NumPy computes them.
     """
+    network, prompt, end = _prepared(net, ids, stop_at_end_of_text)
+    opened: Backend
+    if activity:
+        from loihi_mmfree.sim.recording import open_recording
+
+        opened = recording = open_recording(network, backend, granularity, runtime, kernels, histograms)
+    else:
+        opened = open_backend(network, backend, granularity, runtime, kernels)
+    try:
+        result = generate(opened, prompt, new_tokens, sampler or Sampler(), end, on_token)
+        return replace(result, activity=recording.activity) if activity else result
+    finally:
+        opened.close()
+
+
+def _prepared(
+    net: Net | str | Path, ids: Sequence[int] | NDArray[np.int64], stop_at_end_of_text: bool
+) -> tuple[Net, NDArray[np.int64], int | None]:
+    """The network, a prompt that it can read, and the token that ends its texts."""
     network = net if isinstance(net, Net) else load_net(net)
     prompt = np.asarray(ids, dtype=np.int64).reshape(-1)
     check_ids(prompt, network.vocab_size)
-    end = network.manifest["model"].get("eos_token_id") if stop_at_end_of_text else None
-    opened = open_backend(network, backend, granularity, runtime, kernels)
+    return network, prompt, network.manifest["model"].get("eos_token_id") if stop_at_end_of_text else None
+
+
+def profile(
+    net: Net | str | Path,
+    ids: Sequence[int] | NDArray[np.int64],
+    new_tokens: int = 64,
+    *,
+    sampler: Sampler | None = None,
+    stop_at_end_of_text: bool = True,
+    on_token: Callable[[int], None] | None = None,
+) -> tuple[RunResult, Profile]:
+    """Run on Loihi 2 and measure time and energy with Lava's profiler.
+
+    Parameters are those of `run`.
+
+    Raises
+    ------
+    BackendUnavailableError
+        There is no chip, or something that drives it is missing.
+    """
+    from loihi_mmfree.loihi2.backend import open_chip
+    from loihi_mmfree.report.profiler import read_profile
+
+    network, prompt, end = _prepared(net, ids, stop_at_end_of_text)
+    opened = open_chip(network, profile=True)
     try:
-        return generate(opened, prompt, new_tokens, sampler or Sampler(), end, on_token)
+        result = generate(opened, prompt, new_tokens, sampler or Sampler(), end, on_token)
     finally:
         opened.close()
+    return result, read_profile(opened.profiler, len(result.ids), result.steps)
 
 
 def compare(net: str | Path, checkpoint: str | Path | None = None, *, lava: bool = True) -> Comparison:
@@ -115,5 +171,22 @@ def compare(net: str | Path, checkpoint: str | Path | None = None, *, lava: bool
     lava : bool
         Also run the operator graph on Lava.
     """
+    from loihi_mmfree.sim.compare import compare_net
+
     path = None if checkpoint is None else Path(checkpoint)
     return compare_net(load_net(net, verify=False), path, lava)
+
+
+def report(net: Net | str | Path, *, sweep: bool = False) -> Report:
+    """Model time and energy of a network on Loihi 2, from its placement and recorded activity.
+
+    Parameters
+    ----------
+    net : Net, str or Path
+        A compiled network or its folder.
+    sweep : bool
+        Also model its variations.
+    """
+    from loihi_mmfree.report.document import build_report
+
+    return build_report(net if isinstance(net, Net) else load_net(net), with_sweep=sweep)

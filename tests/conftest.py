@@ -1,13 +1,20 @@
-"""Fixtures that all tests share: the two shipped checkpoints, compiled once a session."""
+"""Fixtures that all tests share: the two shipped checkpoints, compiled once a session, and made-up ones."""
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from safetensors.numpy import save_file
 
+from loihi_mmfree.checkpoint import Checkpoint, ModelConfig, expected_shapes, open_checkpoint
 from loihi_mmfree.compiler.artifact import Net, load_net
 from loihi_mmfree.compiler.pipeline import compile_checkpoint
 
@@ -15,6 +22,46 @@ ROOT = Path(__file__).parent.parent
 
 # Lava's last release imports on Python 3.10 only; everything else is tested on later ones too.
 collect_ignore = [] if find_spec("lava") else ["sim", "processes", "equivalence", "examples"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread: for matrices this small, more only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Checkpoint]:
+    """A function that writes and opens a random checkpoint.
+
+    Keywords change its config.json; `tensors` replaces tensors, by name.
+    """
+
+    def make(tensors: Mapping[str, Any] | None = None, **changes: object) -> Checkpoint:
+        values = {
+            "model_type": "hgrn_bit",
+            "vocab_size": 32,
+            "hidden_size": 16,
+            "num_hidden_layers": 2,
+            "intermediate_size": 24,
+        } | changes
+        folder = tmp_path_factory.mktemp("checkpoint")
+        (folder / "config.json").write_text(json.dumps(values))
+        random = np.random.default_rng(0)
+        state = {}
+        for name, shape in expected_shapes(ModelConfig.from_dict(values)).items():
+            drawn = random.standard_normal(shape)
+            # Gains of trained norms scatter about one, and now and then one is negative.
+            gain = np.where(random.random(shape) < 0.1, -1, 1) * (1 + 0.2 * drawn)
+            state[name] = (gain if name.endswith("norm.weight") else 0.5 * drawn).astype(np.float32)
+        replaced = {name: np.asarray(tensor) for name, tensor in (tensors or {}).items()}
+        save_file(state | replaced, folder / "model.safetensors")
+        return open_checkpoint(folder)
+
+    return make
 
 
 @pytest.fixture(scope="session")

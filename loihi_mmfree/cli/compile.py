@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from loihi_mmfree.cli.output import JSON_OPTION, print_json, progress
+from loihi_mmfree.cli.output import JSON_OPTION, count, print_json, progress
 from loihi_mmfree.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +33,24 @@ def compile_command(
     config: Path | None = typer.Option(
         None, "--config", metavar="FILE", help="Settings in TOML, like the config.toml of a compiled network."
     ),
-    chip: str | None = typer.Option(None, "--chip", help="Chip to compile for [default: loihi2]."),
+    chip: str | None = typer.Option(
+        None,
+        "--chip",
+        metavar="SYSTEM",
+        help="oheo-gulch, kapoho-point, hala-point, or a TOML file with limits of your own [default: loihi2].",
+    ),
+    head: str | None = typer.Option(
+        None, "--head", help="Compute the final norm and the head on the host or on the chip [default: host]."
+    ),
+    objective: str | None = typer.Option(
+        None, "--objective", help="Place on the fewest chips, or for speed spread over --chips [default: chips]."
+    ),
+    chips: int | None = typer.Option(
+        None, "--chips", metavar="N", help="Use at most so many chips [default: all that the system has]."
+    ),
+    straddle: bool | None = typer.Option(
+        None, "--straddle/--no-straddle", help="Let a block lie on several chips [default: no]."
+    ),
     force: bool = typer.Option(False, "--force", help="Replace an existing network."),
     dump_ir: Path | None = typer.Option(
         None, "--dump-ir", metavar="DIR", help="Write the graph after every pass."
@@ -45,7 +62,15 @@ def compile_command(
     began = time.perf_counter()
     from loihi_mmfree.compiler.pipeline import Debugging, compile_checkpoint
 
-    settings = _settings(config, act_bits, weight_bits, chip)
+    given = {
+        "weight_bits": weight_bits,
+        "chip": chip,
+        "head": head,
+        "objective": objective,
+        "chips": chips,
+        "straddle": straddle,
+    }
+    settings = _settings(config, act_bits, given)
     calibration = None if calib is None else _calibration_ids(calib, checkpoint, settings)
     with progress() as show:
         net, notices = compile_checkpoint(
@@ -61,9 +86,11 @@ def compile_command(
     for notice in notices:
         typer.echo(f"notice: {notice}", err=True)
     size = sum(path.stat().st_size for path in output.iterdir())
-    depth = net.manifest["depth_steps"]
+    depth, placement = net.manifest["depth_steps"], net.placed.placement
     typer.echo(
-        f"{output}: {len(net.graph.nodes)} nodes, {depth} time steps deep, {size / 1e6:.1f} MB, {seconds:.1f} s"
+        f"{output}: {len(net.graph.nodes)} nodes on {count(placement.cores_used, 'core')} of "
+        f"{count(placement.chips_used, 'chip')} ({placement.system}), {depth} time steps deep, "
+        f"{size / 1e6:.1f} MB, {seconds:.1f} s"
     )
     if as_json:
         print_json(
@@ -71,6 +98,9 @@ def compile_command(
                 "net": str(output),
                 "nodes": len(net.graph.nodes),
                 "depth_steps": depth,
+                "chip": placement.system,
+                "chips_used": placement.chips_used,
+                "cores_used": placement.cores_used,
                 "bytes": size,
                 "seconds": seconds,
                 "notices": list(notices),
@@ -80,10 +110,8 @@ def compile_command(
         )
 
 
-def _settings(
-    config: Path | None, act_bits: int | None, weight_bits: int | None, chip: str | None
-) -> CompileConfig:
-    """The configuration file's settings, with those of the command line over them."""
+def _settings(config: Path | None, act_bits: int | None, given: dict[str, Any]) -> CompileConfig:
+    """The configuration file's settings, with those that the command line gives over them."""
     from loihi_mmfree.compiler.config import CompileConfig
 
     settings = CompileConfig()
@@ -95,11 +123,7 @@ def _settings(
     if act_bits is not None:
         quantization = dataclasses.replace(settings.quantization, activation_bits=act_bits)
         settings = dataclasses.replace(settings, quantization=quantization)
-    return dataclasses.replace(
-        settings,
-        weight_bits=settings.weight_bits if weight_bits is None else weight_bits,
-        chip=settings.chip if chip is None else chip,
-    )
+    return dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
 
 
 def _calibration_ids(calib: Path, checkpoint: Path, settings: CompileConfig) -> Any:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from loihi_mmfree.cli.output import JSON_OPTION, print_json, print_table
+from loihi_mmfree.cli.output import JSON_OPTION, count, print_json, print_table, write_whole
 from loihi_mmfree.errors import UsageError
+
+if TYPE_CHECKING:
+    from loihi_mmfree.compiler.artifact import Net
+    from loihi_mmfree.compiler.summary import BlockSummary, CoreSummary, Summary
+
+FULLEST_CORES = 5
+"""How many of the fullest cores are listed unless all are asked for."""
 
 
 def inspect(
@@ -16,9 +24,13 @@ def inspect(
         None, "--program", metavar="NODE", help="Print the neuron program of a node."
     ),
     nodes: bool = typer.Option(False, "--nodes", help="List every node, not only totals per block."),
+    cores: bool = typer.Option(False, "--cores", help="List every core, not only the fullest."),
+    html: Path | None = typer.Option(
+        None, "--html", metavar="FILE", help="Write a page with a map of every chip, to open in a browser."
+    ),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Show what a network consists of: blocks, formats, depth in time steps, sizes."""
+    """Show what a network consists of and where it lies: blocks, chips, cores, traffic, formats, depth."""
     from loihi_mmfree import api
     from loihi_mmfree.compiler.nodes import NeuronGroup
     from loihi_mmfree.compiler.summary import summarize
@@ -33,25 +45,81 @@ def inspect(
         typer.echo(listing(node.program))
         return
     summary = summarize(loaded)
-    columns = ("block", "neurons", "synapses", "synapse KB", "instructions", "steps")
-    rows = [
-        (
-            block.name,
-            f"{block.neurons:,}",
-            f"{block.synapses:,}",
-            f"{block.synapse_bytes / 1024:,.1f}",
-            f"{block.instructions:,}",
-            str(block.steps),
-        )
-        for block in summary.blocks
-    ]
-    print_table(str(net), columns, rows)
+    _print_blocks(str(net), summary)
+    _print_chips(summary)
+    _print_cores(summary.cores if cores else summary.fullest_cores[:FULLEST_CORES], every=cores)
     if nodes:
         node_rows = [(each.name, each.kind, each.shape, str(each.offset), each.formats) for each in summary.nodes]
         print_table("Nodes", ("node", "kind", "size", "step", "formats"), node_rows)
+    _print_totals(loaded, summary)
+    if html is not None:
+        from loihi_mmfree.report.page import inspect_page
+
+        write_whole(html, inspect_page(loaded, summary).encode(), "--html")
+    if as_json:
+        print_json(summary.to_dict())
+
+
+def _print_blocks(title: str, summary: Summary) -> None:
+    columns = ("block", "chip", "cores", "neurons", "synapses", "synapse KB", "instructions", "steps")
+    print_table(title, columns, [_block_row(block) for block in summary.blocks])
+
+
+def _block_row(block: BlockSummary) -> tuple[str, ...]:
+    return (
+        block.name,
+        ", ".join(map(str, block.chips)) or "host",
+        str(block.cores) if block.cores else "",
+        f"{block.neurons:,}",
+        f"{block.synapses:,}",
+        f"{block.synapse_bytes / 1024:,.1f}" if block.cores else "",
+        f"{block.instructions:,}",
+        str(block.steps),
+    )
+
+
+def _print_chips(summary: Summary) -> None:
+    rows = [
+        (
+            str(each.chip),
+            str(each.cores),
+            f"{each.neurons:,}",
+            f"{each.synapse_bytes / 1024:,.1f}",
+            f"{each.load:.0%}",
+            ", ".join(each.blocks),
+        )
+        for each in summary.chips
+    ]
+    print_table("Chips", ("chip", "cores", "neurons", "synapse KB", "fullest core", "blocks"), rows)
+
+
+def _print_cores(cores: tuple[CoreSummary, ...], every: bool) -> None:
+    rows = [
+        (
+            f"{core.chip}/{core.core}",
+            f"{core.load:.1%}",
+            f"{core.fullest}: {core.usage[core.fullest][0]:,} of {core.usage[core.fullest][1]:,}",
+            ", ".join(core.shards),
+        )
+        for core in cores
+    ]
+    title = "Cores" if every else "Fullest cores"
+    print_table(title, ("chip/core", "load", "fullest resource", "neurons held"), rows)
+
+
+def _print_totals(net: Net, summary: Summary) -> None:
+    from loihi_mmfree.compiler.place.traffic import traffic
+
+    found = traffic(net.graph, net.placed.chip, net.placed.placement)
+    chips = sum(found.between_chips().values())
     typer.echo(
+        f"{summary.chip}: {count(summary.cores_used, 'core')} on {count(summary.chips_used, 'chip')}, head on "
+        f"{summary.head}; "
         f"{summary.depth_steps} time steps from token to logits; {summary.activation_bits}-bit activations, "
         f"{summary.weight_bits}-bit weights in synapse memory"
     )
-    if as_json:
-        print_json(summary.to_dict())
+    typer.echo(
+        f"at most {found.sent:,.0f} messages a step when pipelined: {found.link_messages:,.0f} hops over links, "
+        f"{found.link_bytes / 1e6:.2f} MB, {chips:,.0f} of them between chips"
+    )
+    typer.echo("Counted from the compiled network and a model of the chip; nothing was measured on hardware.")

@@ -13,6 +13,7 @@ from loihi_mmfree.cli.compile import compile_command
 from loihi_mmfree.cli.demo import demo
 from loihi_mmfree.cli.doctor import doctor
 from loihi_mmfree.cli.inspect import inspect
+from loihi_mmfree.cli.report import report
 from loihi_mmfree.cli.run import run
 from loihi_mmfree.errors import LoihiMmfreeError
 
@@ -31,6 +32,7 @@ app.command("compile")(compile_command)
 app.command()(run)
 app.command()(compare)
 app.command()(inspect)
+app.command()(report)
 app.command()(bench)
 app.command()(doctor)
 app.command()(demo)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
+
+from loihi_mmfree.errors import UsageError
 
 JSON_OPTION = typer.Option(False, "--json", help="Print one JSON document as the last line of stdout.")
 
@@ -47,8 +51,27 @@ def print_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, 
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for position, column in enumerate(columns):
-        table.add_column(column, justify="left" if position == 0 else "right", no_wrap=position == 0)
+        numbers = position > 0 and all(
+            not row[position] or row[position].strip("+-")[:1].isdigit() for row in rows
+        )
+        table.add_column(column, justify="right" if numbers else "left", no_wrap=position == 0)
     for row in rows:
         table.add_row(*row)
     width = None if sys.stdout.isatty() else 140
     Console(width=width, highlight=False).print(table)
+
+
+def count(number: int, thing: str) -> str:
+    """Return a number with what it counts, in the plural where that is due."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
+def write_whole(path: Path, content: bytes, option: str) -> None:
+    """Write a file that appears whole or not at all; `option` names what asked for it in errors."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UsageError(f"{option} {path}: not written: {error.strerror}") from error

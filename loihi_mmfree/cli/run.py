@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from loihi_mmfree.cli.output import JSON_OPTION, print_json
+from loihi_mmfree.cli.output import JSON_OPTION, print_json, print_table, write_whole
 from loihi_mmfree.errors import UsageError
 
 if TYPE_CHECKING:
     from loihi_mmfree.compiler.artifact import Net
+    from loihi_mmfree.report.profiler import Profile
     from loihi_mmfree.sim.session import RunResult
     from loihi_mmfree.text import Tokenizer
 
@@ -34,7 +35,7 @@ def run(
         "inprocess", "--runtime", help="inprocess, or stock: Lava's own, one system process each."
     ),
     kernels: str = typer.Option(
-        "compiled", "--kernels", help="What the engine computes with: compiled, or numpy (slow)."
+        "compiled", "--kernels", help="What computes: compiled, or numpy (the specification, slow)."
     ),
     temperature: float = typer.Option(0.0, "--temperature", help="0 is greedy."),
     top_k: int | None = typer.Option(None, "--top-k", help="Sample among the k likeliest."),
@@ -46,6 +47,15 @@ def run(
     logits_out: Path | None = typer.Option(
         None, "--logits-out", metavar="F.npz", help="Write ids, int32 logits and their scale."
     ),
+    activity: bool = typer.Option(
+        False, "--activity", help="Count what the network sends and keep it in NET/report for `report`."
+    ),
+    histograms: bool = typer.Option(
+        False, "--histograms", help="With --activity, also how large the values are, for `report --sweep`; slow."
+    ),
+    profile: bool = typer.Option(
+        False, "--profile", help="With --backend loihi2, measure time and energy with Lava's profiler."
+    ),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Read a prompt and generate text; tokens appear as they come."""
@@ -55,10 +65,30 @@ def run(
     sampler = Sampler(temperature, top_k, top_p, seed)
     if logits_out is not None and not logits_out.absolute().parent.is_dir():
         raise UsageError(f"--logits-out {logits_out}: no such folder")
+    if histograms and not activity:
+        raise UsageError("--histograms goes with --activity")
+    if profile and backend != "loihi2":
+        raise UsageError(
+            "--profile measures a chip and goes with --backend loihi2; `report` models time and energy without one"
+        )
     loaded = api.load(net)
     tokenizer = _tokenizer(loaded)
     prompt_ids = _prompt_ids(loaded, tokenizer, prompt, ids, prompt_file)
     echo = _Echo(tokenizer, prompt if prompt_file is None else None, quiet=as_json)
+    if profile:
+        result, measured = api.profile(
+            loaded,
+            prompt_ids,
+            new_tokens,
+            sampler=sampler,
+            stop_at_end_of_text=not ignore_eos,
+            on_token=echo.token,
+        )
+        echo.end()
+        _print_profile(measured)
+        if as_json:
+            print_json({**_document(backend, granularity, runtime, result, None), "profile": measured.to_dict()})
+        return
     result = api.run(
         loaded,
         prompt_ids,
@@ -70,8 +100,14 @@ def run(
         sampler=sampler,
         stop_at_end_of_text=not ignore_eos,
         on_token=echo.token,
+        activity=activity,
+        histograms=histograms,
     )
     echo.end()
+    if result.activity is not None:
+        from loihi_mmfree.sim.activity import save_activity
+
+        typer.echo(f"activity of {result.activity.tokens} tokens: {save_activity(net, result.activity)}", err=True)
     if logits_out is not None:
         _write_logits(logits_out, result)
     speed = result.tokens_per_s
@@ -87,8 +123,19 @@ def run(
         print_json(_document(backend, granularity, runtime, result, text))
 
 
+def _print_profile(measured: Profile) -> None:
+    rows = [
+        (name.replace("_", " "), f"{each['value']:,.4g} {each['unit']}", each["source"])
+        for name, each in measured.to_dict().items()
+        if isinstance(each, dict) and "value" in each
+    ]
+    print_table(f"{measured.tokens} tokens on the whole board", ("quantity", "value", "source"), rows)
+    for flag in measured.flags:
+        typer.echo(f"notice: {flag}", err=True)
+
+
 def _document(backend: str, granularity: str, runtime: str, result: RunResult, text: str | None) -> dict[str, Any]:
-    from loihi_mmfree.compiler.pipeline import versions
+    from loihi_mmfree.compiler.artifact import versions
     from loihi_mmfree.sim.session import peak_rss_mb
 
     lava = backend == "sim"
@@ -165,17 +212,10 @@ class _Echo:
 def _write_logits(path: Path, result: RunResult) -> None:
     """Write the logits whole or not at all."""
     import io
-    import os
 
     import numpy as np
 
     buffer = io.BytesIO()
     ids = np.array(result.ids, dtype=np.int64)
     np.savez(buffer, ids=ids, logits=result.logits, scale=np.float64(result.logit_scale))
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(buffer.getvalue())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UsageError(f"--logits-out {path}: not written: {error.strerror}") from error
+    write_whole(path, buffer.getvalue(), "--logits-out")

@@ -14,24 +14,46 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save
 
 from loihi_mmfree.compiler.graph import Graph
 from loihi_mmfree.compiler.nodes import NeuronGroup, TernarySynapse, TokenIn
+from loihi_mmfree.compiler.place.check import require_complete
+from loihi_mmfree.compiler.place.placement import Placement
 from loihi_mmfree.compiler.serialize import graph_from_data, graph_to_data
-from loihi_mmfree.compiler.tensor_file import map_tensors
+from loihi_mmfree.compiler.tensor_file import map_tensors, write_tensors
 from loihi_mmfree.errors import ArtifactError, UsageError
 from loihi_mmfree.fixedpoint.ternary import check_packed
+from loihi_mmfree.loihi2.hardware import ChipSpec, system_from_mapping
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST, GRAPH, WEIGHTS = "manifest.json", "graph.json", "weights.safetensors"
 CONFIG, GOLDEN, TOKENIZER = "config.toml", "golden.npz", "tokenizer.json"
+PLACEMENT = "placement.json"
+REPORT = "report"
+"""Folder of what runs add to a network: no part of what was compiled, and so of no hash."""
 LARGEST_JSON_BYTES = 256 * 2**20
 _CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where a network lies, and on what.
+
+    Parameters
+    ----------
+    chip : ChipSpec
+        The system with every limit as it was when the network was compiled.
+    placement : Placement
+    """
+
+    chip: ChipSpec
+    placement: Placement
 
 
 @dataclass(frozen=True)
@@ -51,6 +73,25 @@ class Net:
     path: Path
     graph: Graph
     manifest: Mapping[str, Any]
+
+    @cached_property
+    def placed(self) -> Placed:
+        """The placement, checked to hold every neuron once.
+
+        Raises
+        ------
+        ArtifactError
+            placement.json is damaged or of another network.
+        """
+        path = self.path / PLACEMENT
+        data = _read_json(path)
+        try:
+            chip = system_from_mapping(data["chip"], str(path), "")
+            placement = Placement.from_dict(data["placement"])
+            require_complete(self.graph, placement)
+        except (KeyError, TypeError, ValueError, UsageError) as error:
+            raise ArtifactError(f"{path}: not the placement of this network: {error}; compile again") from error
+        return Placed(chip, placement)
 
     @property
     def vocab_size(self) -> int:
@@ -135,6 +176,7 @@ def write_net(
     folder: Path,
     graph: Graph,
     manifest: Mapping[str, Any],
+    placed: Placed,
     config_toml: str,
     golden: Mapping[str, np.ndarray],
     tokenizer: Path | None,
@@ -149,6 +191,7 @@ def write_net(
         Lowered.
     manifest : mapping
         What is to be recorded about origin and settings; hashes, schema and versions are added here.
+    placed : Placed
     config_toml : str
         The settings as used.
     golden : mapping name -> array
@@ -156,10 +199,10 @@ def write_net(
     tokenizer : Path, optional
         tokenizer.json to take along.
     """
-    # The library writes tensors sorted by type and name, so equal tensors give equal bytes.
-    stored = {name: np.ascontiguousarray(each) for name, each in graph.tensors.items()}
-    (folder / WEIGHTS).write_bytes(save(stored))
+    write_tensors(folder / WEIGHTS, graph.tensors)
     (folder / GRAPH).write_text(_json(graph_to_data(graph)))
+    where = {"chip": placed.chip.to_dict(), "placement": placed.placement.to_dict()}
+    (folder / PLACEMENT).write_text(_json(where))
     (folder / CONFIG).write_text(config_toml)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{name: golden[name] for name in sorted(golden)})
@@ -209,6 +252,17 @@ def load_net(path: str | Path, verify: bool = True) -> Net:
         raise ArtifactError(f"{folder / GRAPH}: {error}; compile again") from error
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of what the integers depend on; a package that is not installed is left out."""
+    found = {}
+    for package in ("loihi-mmfree", "numpy", "torch", "brevitas", "lava-nc", "safetensors"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
 def altered_tensors(net: Net) -> list[str]:
     """Return the names of the tensors that are not those the manifest lists."""
     listed: Mapping[str, str] = net.manifest["tensors"]
@@ -238,7 +292,7 @@ def _read_manifest(folder: Path) -> Mapping[str, Any]:
 
 def _verify_files(folder: Path, manifest: Mapping[str, Any]) -> None:
     listed: Mapping[str, Any] = manifest["files"]
-    required = {GRAPH, WEIGHTS, CONFIG, GOLDEN}
+    required = {GRAPH, WEIGHTS, PLACEMENT, CONFIG, GOLDEN}
     strange = sorted(name for name in listed if Path(name).name != name)
     if strange or required - listed.keys():
         wrong = strange or sorted(required - listed.keys())

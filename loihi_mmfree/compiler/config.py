@@ -10,8 +10,9 @@ from typing import Any
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.quantize.config import QuantizationConfig
 
-CHIPS = ("loihi2",)
 WEIGHT_BITS = (2, 8)
+HEADS = ("host", "chip")
+OBJECTIVES = ("chips", "speed")
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,17 @@ class CompileConfig:
     quantization : QuantizationConfig
         Widths of all values.
     chip : str
-        The chip to compile for.
+        The system to compile for: a name that `loihi2.hardware` knows, or a TOML file.
     weight_bits : int
         How a weight is held in synapse memory, 2 or 8 bits. It changes no result.
+    head : {"host", "chip"}
+        Where the final norm and the head are computed.
+    objective : {"chips", "speed"}
+        Place on as few chips as possible, or spread over `chips` for the shortest time step.
+    chips : int
+        Use at most so many chips; 0 is as many as the system has.
+    straddle : bool
+        Let a block lie on more than one chip.
     calibration_tokens : int
         How many tokens of calibration text choose the formats.
     golden_tokens : int
@@ -35,18 +44,26 @@ class CompileConfig:
     quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
     chip: str = "loihi2"
     weight_bits: int = 8
+    head: str = "host"
+    objective: str = "chips"
+    chips: int = 0
+    straddle: bool = False
     calibration_tokens: int = 4096
     golden_tokens: int = 8
 
     def __post_init__(self) -> None:
-        if self.chip not in CHIPS:
-            raise UsageError(f"chip: unknown {self.chip!r}; known: {', '.join(CHIPS)}")
-        if self.weight_bits not in WEIGHT_BITS:
-            raise UsageError(f"weight_bits is {self.weight_bits!r}; it must be one of {WEIGHT_BITS}")
-        for name in ("calibration_tokens", "golden_tokens"):
+        if not isinstance(self.chip, str) or not self.chip:
+            raise UsageError(f"chip is {self.chip!r}; it must be the name of a system or of a TOML file")
+        for name, choices in (("weight_bits", WEIGHT_BITS), ("head", HEADS), ("objective", OBJECTIVES)):
+            if getattr(self, name) not in choices:
+                allowed = ", ".join(map(str, choices))
+                raise UsageError(f"{name} is {getattr(self, name)!r}; it must be one of {allowed}")
+        for name, least in (("calibration_tokens", 1), ("golden_tokens", 1), ("chips", 0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UsageError(f"{name} is {value!r}; it must be a whole number of at least 1")
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise UsageError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+        if not isinstance(self.straddle, bool):
+            raise UsageError(f"straddle is {self.straddle!r}; it must be true or false")
 
     def to_toml(self) -> str:
         """Return the settings as TOML text."""

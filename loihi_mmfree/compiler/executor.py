@@ -99,7 +99,7 @@ class Executor:
 
         Parameters
         ----------
-        inputs : mapping Source -> int64 array [T, n]
+        inputs : mapping Source -> integer array [T, n]
             Values that come from outside the nodes.
         wanted : iterable of Source
             What to return; everything else is freed after its last reader.
@@ -110,7 +110,7 @@ class Executor:
         -------
         dict Source -> int64 array [T, n]
         """
-        values = dict(inputs)
+        values = {source: value.astype(np.int64, copy=False) for source, value in inputs.items()}
         kept = set(wanted)
         for node in self.nodes:
             arguments = [values[source] for source in node.inputs]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from loihi_mmfree.compiler.graph import Node
+from loihi_mmfree.compiler.graph import Graph, Node
 from loihi_mmfree.fixedpoint.program import Program
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.fixedpoint.ternary import unpack_ternary
@@ -50,11 +50,32 @@ class Synapse(Node):
 
 @dataclass(frozen=True)
 class TernarySynapse(Synapse):
-    """Ternary weights [rows, columns]; the tensor `codes` holds them packed, four to a byte."""
+    """Ternary weights, from all of a source or from a slice of it.
+
+    Parameters
+    ----------
+    rows, columns : int
+        Of the weights that are stored.
+    codes : str
+        The tensor that holds them packed, four to a byte.
+    first_column : int
+        The element of the source that the first column reads; a multiple of four, as bytes hold four.
+    source_size : int
+        Number of elements of the source; those outside the slice have weight zero.
+    """
 
     rows: int
     columns: int
     codes: str
+    first_column: int
+    source_size: int
+
+    def __post_init__(self) -> None:
+        if self.first_column % 4 or self.first_column + self.columns > self.source_size:
+            raise ValueError(
+                f"{self.name}: columns {self.first_column} to {self.first_column + self.columns} are no slice of "
+                f"{self.source_size} that begins at a multiple of four"
+            )
 
     @property
     def outputs(self) -> Mapping[str, int]:
@@ -62,13 +83,17 @@ class TernarySynapse(Synapse):
         return {"out": self.rows}
 
     def weights(self, tensors: Mapping[str, np.ndarray]) -> NDArray[np.int8]:
-        """Return the weights -1, 0 and 1 as int8 [rows, columns]."""
-        return unpack_ternary(tensors[self.codes], self.columns)
+        """Return the weights -1, 0 and 1 as int8 [rows, source_size]."""
+        stored = unpack_ternary(tensors[self.codes], self.columns)
+        if self.columns == self.source_size:
+            return stored
+        behind = self.source_size - self.first_column - self.columns
+        return np.pad(stored, ((0, 0), (self.first_column, behind)))
 
     @property
     def input_sizes(self) -> tuple[int, ...]:
         """The activations."""
-        return (self.columns,)
+        return (self.source_size,)
 
 
 @dataclass(frozen=True)
@@ -135,7 +160,7 @@ class NeuronGroup(Node):
     Parameters
     ----------
     role : str
-        What it is for: Embedding, RmsNorm, Scale, MlGru, Glu or Residual.
+        What it is for: Embedding, RmsNorm, Scale, MlGru, Glu, Residual or Relay.
     size : int
         Number of neurons, and of elements of every output.
     program : Program
@@ -181,6 +206,16 @@ class LogitsOut(Node):
     def input_sizes(self) -> tuple[int, ...]:
         """One accumulator for each token of the vocabulary."""
         return (self.size,)
+
+
+def token_input(graph: Graph) -> TokenIn:
+    """Return where the host writes tokens in."""
+    return next(node for node in graph if isinstance(node, TokenIn))
+
+
+def logits_output(graph: Graph) -> LogitsOut:
+    """Return where the host reads logits."""
+    return next(node for node in graph if isinstance(node, LogitsOut))
 
 
 def block_of(name: str) -> str:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loihi_mmfree.checkpoint import Checkpoint, open_checkpoint
-from loihi_mmfree.compiler.artifact import Net, atomic_folder, load_net, write_net
+from loihi_mmfree.compiler.artifact import Net, Placed, atomic_folder, load_net, versions, write_net
 from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.compiler.executor import Executor
 from loihi_mmfree.compiler.graph import Graph, Source
 from loihi_mmfree.compiler.layers import layer_graph
-from loihi_mmfree.compiler.nodes import LogitsOut, TokenIn
+from loihi_mmfree.compiler.nodes import TokenIn, logits_output, token_input
 from loihi_mmfree.compiler.passes.balance_delays import balance_delays
 from loihi_mmfree.compiler.passes.drop_gate_norm import drop_gate_norm
 from loihi_mmfree.compiler.passes.lower import lower
 from loihi_mmfree.compiler.passes.merge_norms import merge_norms
 from loihi_mmfree.compiler.passes.share_statistics import share_statistics
+from loihi_mmfree.compiler.place.layout import Request
+from loihi_mmfree.compiler.place.placement import Placement
+from loihi_mmfree.compiler.place.placer import place
 from loihi_mmfree.compiler.reference import evaluate_layers
 from loihi_mmfree.compiler.schedule import depth
 from loihi_mmfree.compiler.serialize import graph_to_data
 from loihi_mmfree.compiler.verify import require_bounds
-from loihi_mmfree.errors import MismatchError, UsageError
+from loihi_mmfree.errors import DoesNotFitError, MismatchError, UsageError
 from loihi_mmfree.fixedpoint.qformat import QFormat
-from loihi_mmfree.loihi2.hardware import LOIHI2
+from loihi_mmfree.loihi2.hardware import ChipSpec, load_system
 from loihi_mmfree.quantize.calibration import Calibration, calibrate, calibration_ids
 
 Pass = Callable[[Graph], Graph]
@@ -68,12 +70,15 @@ class Compiled:
     ----------
     graph : Graph
         Lowered, scheduled and proved to keep its bounds.
+    placed : Placed
     calibration : Calibration
+    golden_ids : int64 array [T]
     notices : tuple of str
         What the user should know.
     """
 
     graph: Graph
+    placed: Placed
     calibration: Calibration
     golden_ids: NDArray[np.int64]
     notices: tuple[str, ...]
@@ -102,6 +107,7 @@ def compile_graph(
     DoesNotFitError
         A bound of the arithmetic cannot be guaranteed.
     """
+    chip = load_system(config.chip)
     report = progress or (lambda stage, done, total: None)
     notices: tuple[str, ...] = ()
     if calibration is None:
@@ -112,14 +118,38 @@ def compile_graph(
     golden_ids = np.asarray(calibration, dtype=np.int64).reshape(-1)[: config.golden_tokens]
     calibrated = calibrate(checkpoint, calibration, config.quantization, partial(report, "calibrate"))
     observer = _Observer(checkpoint, golden_ids, debugging or Debugging())
-    graph = run_passes(checkpoint, calibrated.formats, observer.see, partial(report, "passes"))
-    require_bounds(graph, LOIHI2)
-    return Compiled(graph, calibrated, golden_ids, notices)
+    graph = run_passes(checkpoint, calibrated.formats, chip, observer.see, partial(report, "passes"))
+    placement = _fit(graph, chip, config)
+    return Compiled(graph, Placed(chip, placement), calibrated, golden_ids, notices)
+
+
+def _fit(graph: Graph, chip: ChipSpec, config: CompileConfig) -> Placement:
+    """Prove the bounds and place the neurons; what does not fit is said of both together."""
+    request = Request(
+        weight_bits=config.weight_bits,
+        head=config.head,
+        objective=config.objective,
+        chips=config.chips or None,
+        straddle=config.straddle,
+    )
+    refusals = []
+    try:
+        require_bounds(graph, chip)
+    except DoesNotFitError as error:
+        refusals.append(str(error))
+    try:
+        placement = place(graph, chip, request)
+    except DoesNotFitError as error:
+        refusals.append(str(error))
+    if refusals:
+        raise DoesNotFitError("\n".join(refusals))
+    return placement
 
 
 def run_passes(
     checkpoint: Checkpoint,
     formats: Mapping[str, QFormat],
+    chip: ChipSpec,
     observe: Callable[[str, Graph], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Graph:
@@ -129,6 +159,8 @@ def run_passes(
     ----------
     checkpoint : Checkpoint
     formats : mapping site -> QFormat
+    chip : ChipSpec
+        Its limits decide where rows of weights are split and long delays relayed.
     observe : callable, optional
         Called with the name of each pass and the graph it returned.
     progress : callable, optional
@@ -136,8 +168,8 @@ def run_passes(
     """
     passes: tuple[Pass, ...] = (
         *LAYER_PASSES,
-        partial(lower, checkpoint=checkpoint, formats=formats),
-        balance_delays,
+        partial(lower, checkpoint=checkpoint, formats=formats, chip=chip),
+        partial(balance_delays, chip=chip),
     )
     graph = layer_graph(checkpoint.config)
     if observe is not None:
@@ -154,14 +186,14 @@ def run_passes(
 
 def golden_messages(graph: Graph, ids: NDArray[np.int64]) -> dict[str, NDArray[np.int32]]:
     """Return the ids and every message they cause, by `node:port`, as int32 arrays [T, n]."""
-    tokens = next(node for node in graph if isinstance(node, TokenIn))
+    tokens = token_input(graph)
     messages: dict[str, NDArray[np.int32]] = {}
 
     def keep(source: Source, value: NDArray[np.int64]) -> None:
         messages[str(source)] = value.astype(np.int32)
 
     rows = graph.tensors[tokens.table][ids].astype(np.int64)
-    inner = tuple(node for node in graph if not isinstance(node, TokenIn))
+    inner = tuple(node for node in graph if node is not tokens)
     Executor(graph, inner, strict=True).run({tokens.out(): rows}, tap=keep)
     return {"ids": ids.astype(np.int32), **messages}
 
@@ -205,13 +237,20 @@ def compile_checkpoint(
         compiled = compile_graph(checkpoint, config, calibration, progress, debugging)
         manifest = _manifest(checkpoint, config, compiled)
         golden = golden_messages(compiled.graph, compiled.golden_ids)
-        write_net(folder, compiled.graph, manifest, config.to_toml(), golden, checkpoint.tokenizer_path)
+        write_net(
+            folder,
+            compiled.graph,
+            manifest,
+            compiled.placed,
+            config.to_toml(),
+            golden,
+            checkpoint.tokenizer_path,
+        )
     return load_net(target, verify=False), compiled.notices
 
 
 def _manifest(checkpoint: Checkpoint, config: CompileConfig, compiled: Compiled) -> dict[str, Any]:
     graph = compiled.graph
-    logits = next(node for node in graph if isinstance(node, LogitsOut))
     formats = compiled.calibration.formats
     return {
         "versions": versions(),
@@ -219,21 +258,10 @@ def _manifest(checkpoint: Checkpoint, config: CompileConfig, compiled: Compiled)
         "model": asdict(checkpoint.config),
         "config": asdict(config),
         "formats": {site: [each.bits, each.frac] for site, each in formats.items()},
-        "logit_scale": logits.scale,
+        "logit_scale": logits_output(graph).scale,
         "depth_steps": depth(graph),
         "notices": list(compiled.notices),
     }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what the integers depend on; a package that is not installed is left out."""
-    found = {}
-    for package in ("loihi-mmfree", "numpy", "torch", "brevitas", "lava-nc", "safetensors"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _name(each: Pass) -> str:
@@ -280,7 +308,7 @@ class _Observer:
             )
 
     def _compare_integers(self, name: str, graph: Graph) -> None:
-        source = next(node for node in graph if isinstance(node, LogitsOut)).inputs[0]
+        (source,) = logits_output(graph).inputs
         logits = golden_messages(graph, self.ids)[str(source)]
         if self.integer_logits is None:
             self.integer_logits = logits

@@ -81,6 +81,37 @@ def _swish(b: ProgramBuilder, x: str, frac: int) -> str:
     return b.shift(product, tables.SIGMOID_FRACTION_BITS - _GATE_GUARD_BITS)
 
 
+@dataclass(frozen=True)
+class Accumulator:
+    """An input of a program: the sum of `parts` accumulators, each of which holds a slice of the rows."""
+
+    name: str
+    parts: int = 1
+
+
+def accumulator_inputs(accumulator: Accumulator) -> tuple[str, ...]:
+    """Return the names of the inputs that an accumulator is the sum of."""
+    if accumulator.parts == 1:
+        return (accumulator.name,)
+    return tuple(f"{accumulator.name}_{part}" for part in range(accumulator.parts))
+
+
+def _accumulated(b: ProgramBuilder, accumulator: Accumulator, bits: int = 0) -> str:
+    """Load an accumulator; parts add up in a register, which is as much wider as they may need, or `bits`."""
+    total, *rest = (b.input(name, ACCUMULATOR_BITS) for name in accumulator_inputs(accumulator))
+    bits = bits or ACCUMULATOR_BITS + (accumulator.parts - 1).bit_length()
+    for part in rest:
+        total = b.add(total, part, bits=bits)
+    return total
+
+
+def relay_program(bits: int) -> Program:
+    """Pass on what arrives: the sum over one slice of split rows, or a message under way for long."""
+    b = ProgramBuilder()
+    b.send("out", b.input("value", bits))
+    return b.build()
+
+
 def _requantize(b: ProgramBuilder, accumulator: str, by: Requantizer, bits: int) -> str:
     product = b.mul(accumulator, b.immediate(by.multiplier))
     return b.saturate(b.shift(product, by.shift), bits)
@@ -102,27 +133,34 @@ def _send_gained_squares(b: ProgramBuilder, x: str, squares: Squares, gain_shift
 
 
 def residual_program(
-    before: QFormat, after: QFormat, delta: Requantizer, squares: Squares, gain_shift: int
+    before: QFormat,
+    after: QFormat,
+    delta: Requantizer,
+    squares: Squares,
+    gain_shift: int,
+    accumulator: Accumulator = Accumulator("delta"),
 ) -> Program:
     """x' = x + delta, saturated, and the squares the next norm wants."""
     b = ProgramBuilder()
     x = b.shift(b.input("stream", before.bits), before.frac - after.frac)
-    change = b.mul(b.input("delta", ACCUMULATOR_BITS), b.immediate(delta.multiplier))
+    change = b.mul(_accumulated(b, accumulator), b.immediate(delta.multiplier))
     total = b.saturate(b.add(x, b.shift(change, delta.shift)), after.bits)
     b.send("out", total)
     _send_gained_squares(b, total, squares, gain_shift)
     return b.build()
 
 
-def rms_program(half_bits: int, epsilon: int) -> Program:
+def rms_program(half_bits: int, epsilon: int, parts: int = 1) -> Program:
     """1 / sqrt(sum of squares) as a 16-bit mantissa and an exponent, two messages; 0 and 0 if the sum is 0.
+
+    High and low sums come in `parts`, which never add up to more than an accumulator holds.
 
     With T = m * 2**e, m in [2**14, 2**16) and e even: 1/sqrt(T) = y * 2**-(22 + e/2), where y is the table's
     2**14 / sqrt(m / 2**16). Sent are y and e/2 + 7.
     """
     b = ProgramBuilder()
-    high = b.input("sum_high", ACCUMULATOR_BITS)
-    low = b.input("sum_low", ACCUMULATOR_BITS)
+    high = _accumulated(b, Accumulator("sum_high", parts), ACCUMULATOR_BITS)
+    low = _accumulated(b, Accumulator("sum_low", parts), ACCUMULATOR_BITS)
     total = b.add(b.shift(high, -half_bits), low, bits=40)
     if epsilon:
         total = b.add(total, b.immediate(epsilon), bits=40)
@@ -188,13 +226,19 @@ class MlGruFormats:
     input_requantizer: Requantizer
     forget_requantizer: Requantizer
     gate_shift: int
+    accumulators: tuple[Accumulator, Accumulator, Accumulator] = (
+        Accumulator("i"),
+        Accumulator("f"),
+        Accumulator("g"),
+    )
 
 
 def mlgru_program(formats: MlGruFormats, bounded: bool, squares: Squares) -> Program:
     """h' = f h + (1 - f) silu(i) with one rounding, and y = g silu(h'); Zhu et al. 2024, eqs. 7 to 12."""
     b = ProgramBuilder()
-    i = _requantize(b, b.input("i", ACCUMULATOR_BITS), formats.input_requantizer, formats.input.bits)
-    f = _requantize(b, b.input("f", ACCUMULATOR_BITS), formats.forget_requantizer, formats.forget.bits)
+    i_sum, f_sum, g_sum = formats.accumulators
+    i = _requantize(b, _accumulated(b, i_sum), formats.input_requantizer, formats.input.bits)
+    f = _requantize(b, _accumulated(b, f_sum), formats.forget_requantizer, formats.forget.bits)
     forget = _sigmoid(b, f, formats.forget.frac)
     if bounded:
         forget = b.lerp(b.constant("lower_bound", 17), b.immediate(_ONE), forget, tables.SIGMOID_FRACTION_BITS)
@@ -204,7 +248,7 @@ def mlgru_program(formats: MlGruFormats, bounded: bool, squares: Squares) -> Pro
     )
     state = b.lerp(forget, b.state("h", formats.state.bits), candidate, tables.SIGMOID_FRACTION_BITS)
     b.store("h", state)
-    gate_product = b.mul(b.input("g", ACCUMULATOR_BITS), b.constant("gate", MULTIPLIER_BITS + 1))
+    gate_product = b.mul(_accumulated(b, g_sum), b.constant("gate", MULTIPLIER_BITS + 1))
     gate = b.saturate(b.shift(gate_product, formats.gate_shift), formats.gate.bits)
     _send_gated(b, gate, formats.gate.frac, state, formats.state.frac, formats.output, squares)
     return b.build()
@@ -229,12 +273,14 @@ class GluFormats:
     output: QFormat
     gate_requantizer: Requantizer
     up_requantizer: Requantizer
+    accumulators: tuple[Accumulator, Accumulator] = (Accumulator("gate"), Accumulator("up"))
 
 
 def glu_program(formats: GluFormats, squares: Squares) -> Program:
     """z = silu(gate) * up."""
     b = ProgramBuilder()
-    gate = _requantize(b, b.input("gate", ACCUMULATOR_BITS), formats.gate_requantizer, formats.gate.bits)
-    up = _requantize(b, b.input("up", ACCUMULATOR_BITS), formats.up_requantizer, formats.up.bits)
+    gate_sum, up_sum = formats.accumulators
+    gate = _requantize(b, _accumulated(b, gate_sum), formats.gate_requantizer, formats.gate.bits)
+    up = _requantize(b, _accumulated(b, up_sum), formats.up_requantizer, formats.up.bits)
     _send_gated(b, up, formats.up.frac, gate, formats.gate.frac, formats.output, squares)
     return b.build()

@@ -81,7 +81,7 @@ def _node_from_data(data: Mapping[str, Any]) -> Node:
             case "constants" | "tables":
                 values[field.name] = tuple((str(name), str(key)) for name, key in value)
             case _:
-                values[field.name] = _scalar(field.type, value)
+                values[field.name] = _scalar(field, value)
     node = node_type(**values)
     if isinstance(node, nodes.NeuronGroup):
         _check_parameters(node)
@@ -101,11 +101,11 @@ def _check_parameters(node: nodes.NeuronGroup) -> None:
             )
 
 
-def _scalar(annotation: Any, value: Any) -> Any:
+def _scalar(field: dataclasses.Field[Any], value: Any) -> Any:
     """A field's value, if it is of the type that the field declares."""
-    expected = {"int": int, "float": float, "str": str}[str(annotation)]
+    expected = {"int": int, "float": float, "str": str}[str(field.type)]
     if isinstance(value, bool) or not isinstance(value, expected):
-        raise TypeError(f"{value!r} is not of type {annotation}")
-    if isinstance(value, int) and value < 1:
-        raise ValueError(f"not a graph: a size or a number of steps is {value}")
+        raise TypeError(f"{field.name}: {value!r} is not of type {field.type}")
+    if isinstance(value, int) and value < (0 if field.name == "first_column" else 1):
+        raise ValueError(f"not a graph: {field.name} is {value}")
     return value

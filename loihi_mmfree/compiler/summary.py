@@ -1,8 +1,9 @@
-"""What a network consists of, counted from its graph."""
+"""What a network consists of and where it lies, counted from its graph and its placement."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,12 @@ from loihi_mmfree.compiler.nodes import (
     TernarySynapse,
     block_of,
 )
+from loihi_mmfree.compiler.place.check import core_usages
+from loihi_mmfree.compiler.place.connections import HEAD_BLOCK
+from loihi_mmfree.compiler.place.placement import Shard
+from loihi_mmfree.compiler.place.resources import Costs, Usage
 from loihi_mmfree.compiler.schedule import arrival, offsets
+from loihi_mmfree.fixedpoint.ternary import nonzero_counts
 
 
 @dataclass(frozen=True)
@@ -29,12 +35,16 @@ class BlockSummary:
     Parameters
     ----------
     name : str
+    chips : tuple of int
+        Where it is placed; empty for what the host computes.
+    cores : int
+        Cores that hold any of it.
     neurons : int
         One for each output message of each neuron: a neuron sends one payload a time step.
     synapses : int
         Non-zero weights, and the ones of sums, broadcasts and one-to-one connections.
     synapse_bytes : int
-        Weights as stored in synapse memory, without the encoding's overhead.
+        Synapse memory as placed, with the encoding's overhead; 0 on the host.
     instructions : int
         Instructions executed in a time step by all neurons of the block.
     steps : int
@@ -42,11 +52,58 @@ class BlockSummary:
     """
 
     name: str
+    chips: tuple[int, ...]
+    cores: int
     neurons: int
     synapses: int
     synapse_bytes: int
     instructions: int
     steps: int
+
+
+@dataclass(frozen=True)
+class CoreSummary:
+    """One neurocore.
+
+    Parameters
+    ----------
+    chip, core : int
+    shards : tuple of str
+        `node[first:end]` for the neurons it holds.
+    usage : mapping resource -> (used, limit)
+    """
+
+    chip: int
+    core: int
+    shards: tuple[str, ...]
+    usage: Usage
+
+    @property
+    def fullest(self) -> str:
+        """The resource of which most is used."""
+        return max(self.usage, key=lambda name: self.usage[name][0] / self.usage[name][1])
+
+    @property
+    def load(self) -> float:
+        """Share of the fullest resource that is used."""
+        used, limit = self.usage[self.fullest]
+        return used / limit
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description."""
+        return {**dataclasses.asdict(self), "fullest_resource": self.fullest, "load": self.load}
+
+
+@dataclass(frozen=True)
+class ChipSummary:
+    """Totals of one chip; `load` is that of its fullest core."""
+
+    chip: int
+    cores: int
+    blocks: tuple[str, ...]
+    neurons: int
+    synapse_bytes: int
+    load: float
 
 
 @dataclass(frozen=True)
@@ -62,8 +119,13 @@ class NodeSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """A whole network."""
+    """A whole network and its place; totals of neurons and memory are those on the chips."""
 
+    chip: str
+    head: str
+    objective: str
+    chips_used: int
+    cores_used: int
     depth_steps: int
     activation_bits: int
     weight_bits: int
@@ -71,53 +133,104 @@ class Summary:
     synapses: int
     synapse_bytes: int
     blocks: tuple[BlockSummary, ...]
+    chips: tuple[ChipSummary, ...]
+    cores: tuple[CoreSummary, ...]
     nodes: tuple[NodeSummary, ...]
     formats: dict[str, list[int]]
 
+    @property
+    def fullest_cores(self) -> tuple[CoreSummary, ...]:
+        """The cores, the fullest first."""
+        return tuple(sorted(self.cores, key=lambda core: -core.load))
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
-        return dataclasses.asdict(self)
+        data = dataclasses.asdict(self)
+        data["cores"] = [core.to_dict() for core in self.cores]
+        data["fullest_core"] = self.fullest_cores[0].to_dict() if self.cores else None
+        return data
 
 
 def summarize(net: Net) -> Summary:
     """Count a compiled network."""
-    graph, config = net.graph, net.manifest["config"]
+    graph, placement = net.graph, net.placed.placement
     received = offsets(graph)
     names = dict.fromkeys(block_of(node.name) for node in graph)
-    blocks = tuple(_block(graph, name, received, config["weight_bits"]) for name in names if name != HOST_BLOCK)
+    cores = _cores(net)
+    blocks = tuple(_block(net, name, received) for name in names if name != HOST_BLOCK)
     return Summary(
+        chip=net.placed.chip.name,
+        head=placement.head,
+        objective=placement.objective,
+        chips_used=placement.chips_used,
+        cores_used=placement.cores_used,
         depth_steps=max(received.values()),
-        activation_bits=config["quantization"]["activation_bits"],
-        weight_bits=config["weight_bits"],
-        neurons=sum(block.neurons for block in blocks),
-        synapses=sum(block.synapses for block in blocks),
-        synapse_bytes=sum(block.synapse_bytes for block in blocks),
+        activation_bits=net.manifest["config"]["quantization"]["activation_bits"],
+        weight_bits=placement.weight_bits,
+        neurons=sum(core.usage["neurons"][0] for core in cores),
+        synapses=sum(block.synapses for block in blocks if block.cores),
+        synapse_bytes=sum(core.usage["synapse_bytes"][0] for core in cores),
         blocks=blocks,
+        chips=_chips(net, cores),
+        cores=cores,
         nodes=tuple(_node(node, received[node.name]) for node in graph),
         formats=dict(net.manifest["formats"]),
     )
 
 
-def _block(graph: Graph, name: str, received: Any, weight_bits: int) -> BlockSummary:
+def _cores(net: Net) -> tuple[CoreSummary, ...]:
+    placement = net.placed.placement
+    usages = core_usages(net.graph, net.placed.chip, placement)
+    return tuple(
+        CoreSummary(
+            core.chip, core.core, tuple(f"{each.node}[{each.first}:{each.end}]" for each in core.shards), used
+        )
+        for core, used in zip(placement.cores, usages, strict=True)
+    )
+
+
+def _chips(net: Net, cores: tuple[CoreSummary, ...]) -> tuple[ChipSummary, ...]:
+    placement = net.placed.placement
+    found = []
+    for chip in sorted({core.chip for core in cores}):
+        held = [core for core in cores if core.chip == chip]
+        shards = [shard for core in placement.cores if core.chip == chip for shard in core.shards]
+        blocks = tuple(dict.fromkeys(_block_of(shard) for shard in shards))
+        neurons, stored = (sum(core.usage[name][0] for core in held) for name in ("neurons", "synapse_bytes"))
+        found.append(ChipSummary(chip, len(held), blocks, neurons, stored, max(core.load for core in held)))
+    return tuple(found)
+
+
+def _block(net: Net, name: str, received: Mapping[str, int]) -> BlockSummary:
+    graph, placement = net.graph, net.placed.placement
+    costs = Costs(graph, net.placed.chip, placement.weight_bits)
     nodes = [node for node in graph if block_of(node.name) == name]
     groups = [node for node in nodes if isinstance(node, NeuronGroup)]
-    stored = sum(_stored_weights(node) for node in nodes)
+    cores = [core for core in placement.cores if any(_block_of(shard) == name for shard in core.shards)]
+    shards = [shard for core in cores for shard in core.shards if _block_of(shard) == name]
     ends = [arrival(graph, received, node.name) for node in nodes]
     return BlockSummary(
         name=name,
+        chips=tuple(sorted({core.chip for core in cores})),
+        cores=len(cores),
         neurons=sum(node.size * len(node.program.outputs) for node in groups),
         synapses=sum(_synapses(graph, node) for node in nodes),
-        synapse_bytes=stored * weight_bits // 8,
+        synapse_bytes=sum(costs.usage([shard])["synapse_bytes"][0] for shard in shards),
         instructions=sum(node.size * len(node.program.instructions) for node in groups),
         steps=max(ends) - min(received[node.name] for node in nodes),
     )
 
 
-def _stored_weights(node: Node) -> int:
-    """Weights that take synapse memory: all of a dense matrix, zeros included."""
+def _block_of(shard: Shard) -> str:
+    """The block of placed neurons; logits on chip belong to the head."""
+    block = block_of(shard.node)
+    return HEAD_BLOCK if block == HOST_BLOCK else block
+
+
+def _synapses(graph: Graph, node: Node) -> int:
     match node:
         case TernarySynapse():
-            return node.rows * node.columns
+            return int(nonzero_counts(graph.tensors[node.codes]).sum(dtype=np.int64))
         case SumSynapse():
             return node.columns
         case Broadcast():
@@ -126,12 +239,6 @@ def _stored_weights(node: Node) -> int:
             return node.size
         case _:
             return 0
-
-
-def _synapses(graph: Graph, node: Node) -> int:
-    if isinstance(node, TernarySynapse):
-        return int(np.count_nonzero(node.weights(graph.tensors)))
-    return _stored_weights(node)
 
 
 def _node(node: Node, offset: int) -> NodeSummary:

@@ -1,8 +1,13 @@
-"""Tensors of a safetensors file as read-only views of the file: nothing is read before it is used."""
+"""Safetensors files of integers: written tensor by tensor, read as views of the file.
+
+The library's own functions hold the whole file in memory once or twice; a network of billions of weights
+should take no more than it has to.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +15,37 @@ from safetensors import SafetensorError, safe_open
 
 _LENGTH_BYTES = 8
 _TYPES = {"U8": "<u1", "I16": "<i2", "I32": "<i4"}
+
+
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write a safetensors file; equal tensors give equal bytes.
+
+    Parameters
+    ----------
+    path : Path
+    tensors : mapping name -> uint8, int16 or int32 array
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    codes = {stored: code for code, stored in _TYPES.items()}
+    # The widest first, so that every tensor begins at a multiple of its element.
+    order = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    header, end = {}, 0
+    for name in order:
+        tensor, begin = tensors[name], end
+        end += tensor.nbytes
+        stored = tensor.dtype.newbyteorder("<").str.replace("|", "<")
+        header[name] = {"dtype": codes[stored], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _LENGTH_BYTES)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
+        for name in order:
+            tensor = np.ascontiguousarray(tensors[name])
+            file.write(tensor.astype(tensor.dtype.newbyteorder("<"), copy=False).data)
 
 
 def map_tensors(path: Path) -> dict[str, np.ndarray]:

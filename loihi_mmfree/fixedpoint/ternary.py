@@ -64,6 +64,13 @@ def check_packed(packed: NDArray[np.uint8], columns: int) -> None:
         raise ValueError("a two-bit field holds 3, which is no ternary code")
 
 
+def nonzero_counts(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return how many of the codes in each byte are not zero, uint8 of the same shape."""
+    fields = np.stack([(np.arange(256) >> shift) & 3 for shift in (0, 2, 4, 6)])
+    counts = (fields != 1).sum(axis=0).astype(np.uint8)
+    return counts[packed]
+
+
 def ternary_dot(activations: Integers, codes: NDArray[np.int8]) -> Integers:
     """Return activations @ codes.T exactly.
 

@@ -1,26 +1,63 @@
-"""Running on Loihi 2 itself: what must be there, and where members of Intel's community plug their models in.
+"""Running on Loihi 2 itself: what must be there, and where members of Intel's community plug their part in.
 
 Lava's public release simulates; the compiler for neurocores is an extension that Intel gives to members of
-its Neuromorphic Research Community. Neuron groups need a neurocore model each, written from the listing of
-their program (`loihi-mmfree inspect NET --program NODE`). Such models are confidential, so none is here: a
-package of yours registers them under the entry point group `loihi_mmfree.neurocore_models`.
+its Neuromorphic Research Community. What drives the chip is confidential, so none of it is here: a package of
+yours registers a model of each neuron group, written from the listing of its program (`loihi-mmfree inspect NET
+--program NODE`), under the entry point group `loihi_mmfree.neurocore_models`, and a function that runs a placed
+graph with them under `loihi_mmfree.chip_runners` (docs/loihi2.md).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import NoReturn
+from typing import Any, Protocol
 
-from loihi_mmfree.compiler.graph import Graph
+import numpy as np
+from numpy.typing import NDArray
+
+from loihi_mmfree.compiler.artifact import Net
 from loihi_mmfree.compiler.nodes import NeuronGroup
 from loihi_mmfree.errors import BackendUnavailableError
+from loihi_mmfree.fixedpoint.interpreter import Counters
 
-ENTRY_POINT_GROUP = "loihi_mmfree.neurocore_models"
+MODELS_GROUP = "loihi_mmfree.neurocore_models"
+RUNNERS_GROUP = "loihi_mmfree.chip_runners"
 HOW_TO_GET_IT = (
     "Intel gives it to members of its Neuromorphic Research Community (INRC); to join, write to "
     "inrc_interest@intel.com. Members install it beside lava-nc as Intel's instructions say. "
     "Without it, `--backend sim` runs the same network bit-accurately on this machine."
 )
+
+
+class ChipRunner(Protocol):
+    """What a registered runner returns: a network on the chip, ready to read tokens."""
+
+    @property
+    def logit_scale(self) -> float:
+        """Real value of one unit of a logit."""
+
+    @property
+    def steps(self) -> int:
+        """Time steps so far."""
+
+    @property
+    def counters(self) -> Counters:
+        """Saturations and overflows so far, where the chip counts them."""
+
+    @property
+    def profiler(self) -> Any:
+        """Lava's profiler with probes of time and energy, to be read after `close`; None without profiling."""
+
+    def process(self, ids: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Read tokens and return the logits [T, V] after each of them; state is kept."""
+
+    def close(self) -> None:
+        """Stop the network."""
+
+
+Runner = Callable[[Net, Mapping[str, Any], bool], ChipRunner]
+"""Called with the network, the registered model of each role, and whether to profile."""
 
 
 def extension_installed() -> bool:
@@ -32,22 +69,38 @@ def extension_installed() -> bool:
     return bool(loihi.is_installed())
 
 
-def open_chip(graph: Graph) -> NoReturn:
-    """Say what is missing to run on Loihi 2.
+def open_chip(net: Net, profile: bool = False) -> ChipRunner:
+    """Hand a network to the registered runner.
+
+    Parameters
+    ----------
+    net : Net
+    profile : bool
+        Measure time and energy.
 
     Raises
     ------
     BackendUnavailableError
-        Always, as long as no neurocore models exist outside Intel's community: first for the extension, then
-        for the models that nobody registered.
+        Intel's extension, a model of a neuron group, or the runner is not there: the message says which.
     """
     if not extension_installed():
         raise BackendUnavailableError(
             f"backend loihi2: Intel's Loihi extension of Lava is not installed. {HOW_TO_GET_IT}"
         )
-    registered = {each.name for each in entry_points(group=ENTRY_POINT_GROUP)}
-    needed = sorted({node.role for node in graph if isinstance(node, NeuronGroup)} - registered)
-    raise BackendUnavailableError(
-        f"backend loihi2: no neurocore model is registered for {', '.join(needed) or 'the host interface'}. "
-        f"Register yours under the entry point group {ENTRY_POINT_GROUP} (docs/loihi2.md)."
-    )
+    models = {each.name: each for each in entry_points(group=MODELS_GROUP)}
+    needed = sorted({node.role for node in net.graph if isinstance(node, NeuronGroup)})
+    missing = [role for role in needed if role not in models]
+    if missing:
+        raise BackendUnavailableError(
+            f"backend loihi2: no neurocore model is registered for {', '.join(missing)}. "
+            f"Register yours under the entry point group {MODELS_GROUP} (docs/loihi2.md)."
+        )
+    runners = list(entry_points(group=RUNNERS_GROUP))
+    if len(runners) != 1:
+        found = ", ".join(each.name for each in runners) or "none"
+        raise BackendUnavailableError(
+            f"backend loihi2: expected one runner under the entry point group {RUNNERS_GROUP}, found {found} "
+            "(docs/loihi2.md)."
+        )
+    run: Runner = runners[0].load()
+    return run(net, {role: models[role].load() for role in needed}, profile)

@@ -12,9 +12,8 @@ from lava.magma.core.process.variable import Var
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from loihi_mmfree.compiler.executor import Executor
-from loihi_mmfree.compiler.graph import Graph, Node, Source
 from loihi_mmfree.compiler.nodes import NeuronGroup
+from loihi_mmfree.compiler.part import Part, PartExecutor
 from loihi_mmfree.processes.scheduled import ScheduledModel, ScheduledProcess
 
 
@@ -27,14 +26,11 @@ class Block(ScheduledProcess):
     Parameters
     ----------
     name : str
-    graph : Graph
-        Lowered.
-    nodes : tuple of Node
-        The part of the graph, in the graph's order.
+    part : Part
     strict : bool
         Check every register and accumulator against its declared width and count overflows.
     executor : callable
-        Makes what evaluates the nodes; the default is the specification over NumPy.
+        Makes what runs the nodes; the default is the specification over NumPy.
 
     Attributes
     ----------
@@ -46,43 +42,27 @@ class Block(ScheduledProcess):
         self,
         *,
         name: str,
-        graph: Graph,
-        nodes: tuple[Node, ...],
+        part: Part,
         strict: bool,
-        executor: Callable[[Graph, tuple[Node, ...], bool], Any] = Executor,
+        executor: Callable[[Part, bool], Any] = PartExecutor,
     ) -> None:
-        own = {node.name for node in nodes}
-        read = dict.fromkeys(source for node in nodes for source in node.inputs if source.node not in own)
-        sent = [
-            source
-            for source, readers in graph.consumers.items()
-            if source.node in own and any(reader.name not in own for reader in readers)
-        ]
         super().__init__(
             name=name,
-            inputs={str(source): size_of(graph, source) for source in read},
-            outputs={str(source): size_of(graph, source) for source in sent},
+            inputs={str(source): part.size_of(source) for source in part.inputs},
+            outputs={str(source): part.size_of(source) for source in part.results},
             states={
                 f"{node.name}.{state.name}": node.size
-                for node in nodes
+                for node in part.nodes
                 if isinstance(node, NeuronGroup)
                 for state in node.program.states
             },
             offset=0,
             depth=0,
-            graph=graph,
-            nodes=nodes,
-            sources=tuple(read),
-            results=tuple(sent),
+            part=part,
             strict=strict,
             executor=executor,
         )
         self.counters = Var(shape=(2,), init=0)
-
-
-def size_of(graph: Graph, source: Source) -> int:
-    """Return the number of elements of a message."""
-    return graph.by_name[source.node].outputs[source.port]
 
 
 @implements(proc=Block, protocol=LoihiProtocol)
@@ -94,8 +74,10 @@ class BlockModel(ScheduledModel):
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
-        make = proc_params["executor"]
-        self._executor = make(proc_params["graph"], proc_params["nodes"], proc_params["strict"])
+        part: Part = proc_params["part"]
+        self._executor = proc_params["executor"](part, proc_params["strict"])
+        self._inputs = [str(source) for source in part.inputs]
+        self._results = [str(source) for source in part.results]
         self._states = [
             (f"{name}.{state}", variables, state)
             for name, variables in self._executor.variables.items()
@@ -104,14 +86,13 @@ class BlockModel(ScheduledModel):
 
     def compute(self, received: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Run the nodes in order."""
-        inputs = {
-            source: received[str(source)][np.newaxis].astype(np.int64) for source in self.proc_params["sources"]
-        }
         for name, variables, state in self._states:
-            variables[state][:] = getattr(self, name)
-        sent = self._executor.run(inputs, self.proc_params["results"])
+            # After the first token, Var and executor share an array, which the host writes in place.
+            if getattr(self, name) is not variables[state]:
+                variables[state][:] = getattr(self, name)
+        sent = self._executor.step([received[name] for name in self._inputs])
         for name, variables, state in self._states:
-            getattr(self, name)[:] = variables[state]
+            setattr(self, name, variables[state])
         counted = self._executor.counters
         self.counters[:] = counted.saturations, counted.overflows
-        return {str(source): values[0] for source, values in sent.items()}
+        return dict(zip(self._results, sent, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,9 @@ class NeuronGroup(ScheduledProcess):
         As for ScheduledProcess.
     strict : bool
         Check every register against its declared width and count overflows.
+    executor : callable, optional
+        Makes what runs the program on one token (as `compiler.part.PartExecutor` does, with messages in the order
+        of the program's inputs and outputs); without it, the program is interpreted over NumPy.
 
     Attributes
     ----------
@@ -53,6 +56,7 @@ class NeuronGroup(ScheduledProcess):
         offset: int,
         depth: int,
         strict: bool,
+        executor: Callable[[], Any] | None = None,
     ) -> None:
         super().__init__(
             name=name,
@@ -66,6 +70,7 @@ class NeuronGroup(ScheduledProcess):
             constants=constants,
             tables=tables,
             strict=strict,
+            executor=executor,
         )
         self.counters = Var(shape=(2,), init=0)
 
@@ -73,7 +78,7 @@ class NeuronGroup(ScheduledProcess):
 @implements(proc=NeuronGroup, protocol=LoihiProtocol)
 @requires(CPU)
 class NeuronGroupModel(ScheduledModel):
-    """Interprets the program on one time step."""
+    """Runs the program on one time step."""
 
     counters: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
@@ -81,9 +86,27 @@ class NeuronGroupModel(ScheduledModel):
         super().__init__(proc_params)
         self._program: Program = proc_params["program"]
         self._machine = Machine(proc_params["constants"], proc_params["tables"], strict=proc_params["strict"])
+        make = proc_params["executor"]
+        self._executor: Any = make() if make is not None else None
 
     def compute(self, received: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Run the program."""
+        return self._interpret(received) if self._executor is None else self._execute(received)
+
+    def _execute(self, received: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        program, executor = self._program, self._executor
+        (variables,) = executor.variables.values() or ({},)
+        for state, values in variables.items():
+            # After the first token, Var and executor share an array, which the host writes in place.
+            if getattr(self, state) is not values:
+                values[:] = getattr(self, state)
+                setattr(self, state, values)
+        sent = executor.step([received[port.name] for port in program.inputs])
+        counted = executor.counters
+        self.counters[:] = counted.saturations, counted.overflows
+        return {port.name: values for port, values in zip(program.outputs, sent, strict=True)}
+
+    def _interpret(self, received: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         inputs = {port: values[np.newaxis].astype(np.int64) for port, values in received.items()}
         states = {state.name: getattr(self, state.name) for state in self._program.states}
         sent = run_program(self._program, self._machine, inputs, states)

@@ -33,6 +33,7 @@ from loihi_mmfree.loihi2.hardware import LOIHI2
 MESSAGE_BITS = LOIHI2.message_bits.value
 TAKEN_NAMES = frozenset((*dir(PyLoihiProcessModel({})), "counters"))
 """What a port or a state cannot be called, because a ProcessModel has something else of that name."""
+_NO_PORTS = frozenset({int, bool, str, list, np.ndarray})
 
 
 class ScheduledProcess(AbstractProcess):
@@ -92,7 +93,17 @@ class ScheduledProcess(AbstractProcess):
         setattr(self, name, member)
 
 
-class ScheduledModel(PyLoihiProcessModel):
+class LeanModel(PyLoihiProcessModel):
+    """A ProcessModel that does not ask of every number it keeps whether it is a port, as Lava's do."""
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        if type(value) in _NO_PORTS:
+            self.__dict__[key] = value
+        else:
+            super().__setattr__(key, value)
+
+
+class ScheduledModel(LeanModel):
     """Base of their ProcessModels: receives in every step, computes in its own, sends in the same step."""
 
     schedule: np.ndarray = LavaPyType(np.ndarray, np.int64)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires
-from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.process.ports.ports import InPort, OutPort
@@ -17,13 +17,13 @@ from lava.proc.dense.process import Dense
 from lava.utils.weightutils import SignMode
 
 from loihi_mmfree.fixedpoint.ternary import FLOAT32_EXACT_LIMIT
-from loihi_mmfree.processes.scheduled import MESSAGE_BITS
+from loihi_mmfree.processes.scheduled import MESSAGE_BITS, LeanModel
 
 WEIGHT_EXPONENT = -1
 """Dense drops the lowest bit of mixed-sign weights: a code w goes in as 2w and is halved after the sum."""
 
 
-def ternary_dense(name: str, codes: np.ndarray) -> Dense:
+def ternary_dense(name: str, codes: np.ndarray, executor: Callable[[], Any] | None = None) -> Dense:
     """Return a stock Dense process whose weights are exactly these codes.
 
     Parameters
@@ -31,6 +31,9 @@ def ternary_dense(name: str, codes: np.ndarray) -> Dense:
     name : str
     codes : int8 array [rows, columns]
         -1, 0 and 1.
+    executor : callable, optional
+        Makes what TernaryDenseModel sums with on one message (as `compiler.part.PartExecutor` does) until the host
+        writes other weights; without it, the sums are done over NumPy. Other ProcessModels have no use for it.
     """
     return Dense(
         name=name,
@@ -38,13 +41,17 @@ def ternary_dense(name: str, codes: np.ndarray) -> Dense:
         weight_exp=WEIGHT_EXPONENT,
         sign_mode=SignMode.MIXED,
         num_message_bits=MESSAGE_BITS,
+        executor=executor,
     )
 
 
 @implements(proc=Dense, protocol=LoihiProtocol)
 @requires(CPU)
-class TernaryDenseModel(PyLoihiProcessModel):
-    """Computes what stock PyDenseModelBitAcc computes for `ternary_dense`, in float32 where that is exact."""
+class TernaryDenseModel(LeanModel):
+    """Computes what stock PyDenseModelBitAcc computes for `ternary_dense`, from the packed weights if it may.
+
+    Over NumPy it uses float32 where that is exact.
+    """
 
     s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=MESSAGE_BITS)
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=MESSAGE_BITS)
@@ -58,18 +65,23 @@ class TernaryDenseModel(PyLoihiProcessModel):
         if found != (WEIGHT_EXPONENT, SignMode.MIXED):
             raise ValueError(f"TernaryDenseModel runs what ternary_dense makes, found exponent and sign {found}")
         self._matrix: np.ndarray | None = None
+        make = proc_params.get("executor")
+        self._executor = make() if make is not None else None
 
     def run_spk(self) -> None:
         """Send what came in the step before, weighted and summed."""
         self.a_out.send(self.a_buff)
         messages = self.s_in.recv()
-        self.a_buff = self._dot(messages) if messages.any() else np.zeros_like(self.a_buff)
+        self.a_buff = self._dot(messages) if messages.any() else np.zeros(self.a_buff.shape, dtype=np.int32)
 
     def on_var_update(self) -> None:
         """Convert the weights anew: the host may have changed them."""
-        self._matrix = None
+        self._matrix = self._executor = None
 
     def _dot(self, messages: np.ndarray) -> np.ndarray:
+        if self._executor is not None:
+            (sums,) = self._executor.step([messages])
+            return sums
         if self._matrix is None:
             self._matrix = np.right_shift(self.weights, -WEIGHT_EXPONENT).astype(np.float32)
         exact = int(np.abs(messages).max()) * messages.size < FLOAT32_EXACT_LIMIT
@@ -101,7 +113,7 @@ class Delay(AbstractProcess):
 
 @implements(proc=Delay, protocol=LoihiProtocol)
 @requires(CPU)
-class DelayModel(PyLoihiProcessModel):
+class DelayModel(LeanModel):
     """A ring of messages under way."""
 
     s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=MESSAGE_BITS)

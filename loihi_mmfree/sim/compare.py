@@ -195,7 +195,7 @@ def _against_checkpoint(
 
     checkpoint = open_checkpoint(path)
     formats = {site: QFormat(*each) for site, each in net.manifest["formats"].items()}
-    fresh = run_passes(checkpoint, formats)
+    fresh = run_passes(checkpoint, formats, net.placed.chip)
     reals = evaluate_layers(layer_graph(checkpoint.config), checkpoint, ids)
     order = message_order(fresh)
     tensors = [

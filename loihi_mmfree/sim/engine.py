@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from loihi_mmfree.compiler.executor import Executor, Tap
 from loihi_mmfree.compiler.graph import Graph
-from loihi_mmfree.compiler.nodes import LogitsOut, TokenIn
+from loihi_mmfree.compiler.nodes import logits_output, token_input
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.interpreter import Counters
 
@@ -25,9 +25,8 @@ class Engine:
 
     def __init__(self, graph: Graph, strict: bool = False) -> None:
         self.graph = graph
-        self._tokens = next(node for node in graph if isinstance(node, TokenIn))
-        self._logits = next(node for node in graph if isinstance(node, LogitsOut))
-        inner = tuple(node for node in graph if not isinstance(node, TokenIn))
+        self._tokens, self._logits = token_input(graph), logits_output(graph)
+        inner = tuple(node for node in graph if node is not self._tokens)
         self._executor = Executor(graph, inner, strict)
         self._tokens_read = 0
 

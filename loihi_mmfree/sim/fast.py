@@ -2,57 +2,23 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from loihi_mmfree.compiler.executor import Executor, Tap
-from loihi_mmfree.compiler.graph import Graph
-from loihi_mmfree.compiler.nodes import LogitsOut, TokenIn
-from loihi_mmfree.errors import SimulationError
+from loihi_mmfree.compiler.graph import Graph, Source
+from loihi_mmfree.compiler.nodes import NeuronGroup, logits_output, token_input
+from loihi_mmfree.compiler.part import Part
+from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.interpreter import Counters
-from loihi_mmfree.fixedpoint.kernels.layout import (
-    ACTIVATION_FAULT,
-    LINKS,
-    MESSAGE_FAULT,
-    SCRATCH,
-    SHIFT_FAULT,
-    TABLE_FAULT,
-    TILE_ROWS,
-)
-from loihi_mmfree.loihi2.hardware import LOIHI2
-from loihi_mmfree.sim.fast_plan import make_plan
+from loihi_mmfree.sim.fast_core import FastCore
+from loihi_mmfree.sim.fast_team import ProgramLibrary, Team, available_threads
 
-if TYPE_CHECKING:
-    from loihi_mmfree.fixedpoint.kernels.codegen import CompiledPrograms
-
-PROMPT_TOKENS = 128
+PROMPT_TOKENS = 64
 """Most tokens that go through the network together; memory grows with it, speed hardly does any more."""
-PROBE_EVERY = 25
-"""One call in so many tries the other number of threads."""
 FEWEST_TOGETHER = 8
 """Below this, tokens are faster one by one: the weights are read again, but nothing is padded."""
-
-_FAULTS = {
-    TABLE_FAULT: "a table was read outside its entries",
-    SHIFT_FAULT: "a shift distance was not in 0..63",
-    MESSAGE_FAULT: "a message did not fit 32 bits",
-    ACTIVATION_FAULT: "an activation did not fit its declared width",
-}
-
-
-def available_threads() -> int:
-    """Return how many processors this process may use, at most what numba is told (NUMBA_NUM_THREADS)."""
-    from numba import config
-
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, int(config.NUMBA_NUM_THREADS)))
 
 
 class FastEngine:
@@ -68,6 +34,8 @@ class FastEngine:
         Check every register and accumulator against its declared width and count overflows.
     threads : int, optional
         Default: as many as there are processors for this process, or one while that is faster.
+    count_messages : bool
+        Count the elements of messages that are not zero, see `messages`.
 
     Raises
     ------
@@ -75,26 +43,18 @@ class FastEngine:
         The graph holds something that the kernels do not know.
     """
 
-    def __init__(self, graph: Graph, strict: bool = False, threads: int | None = None) -> None:
-        self.graph, self._strict = graph, strict
-        self._tokens = next(node for node in graph if isinstance(node, TokenIn))
-        self._logits = next(node for node in graph if isinstance(node, LogitsOut))
-        self._team = _Team(threads or available_threads())
-        self._plan = make_plan(graph, PROMPT_TOKENS, self._team.size, strict)
-        plan, members = self._plan, self._team.size
-        self._programs = self._compile()
-        self._values = np.zeros(plan.values, dtype=np.int32)
-        self._planes = np.zeros(plan.planes, dtype=np.int8)
-        self._matrices = np.zeros(plan.matrices, dtype=np.int32)
-        self._states = np.zeros(plan.state_size, dtype=np.int64)
-        self._memory = np.zeros((members, 8 + LINKS), dtype=np.int64)
-        self._tiles = np.zeros((members, TILE_ROWS * plan.tile), dtype=np.int32)
-        self._scratch = np.zeros((members, SCRATCH), dtype=np.int32)
-        self._counts = np.zeros((members, 8), dtype=np.int64)
-        self._arrivals = np.zeros(1, dtype=np.int64)
-        choices = {members} if threads else {members, 1}
-        self._pace = _Pace(choices)
+    def __init__(
+        self, graph: Graph, strict: bool = False, threads: int | None = None, count_messages: bool = False
+    ) -> None:
+        self.graph, self._strict, self._count_messages = graph, strict, count_messages
+        self._tokens, self._logits = token_input(graph), logits_output(graph)
+        self._team = Team(threads or available_threads())
+        part = Part.between_the_hosts_ends(graph)
+        self._core = FastCore(
+            part, PROMPT_TOKENS, strict, self._team, ProgramLibrary(), threads is None, count_messages
+        )
         self._counters = Counters()
+        self._tapped_messages: dict[Source, int] = {}
         self._tokens_read = 0
 
     @property
@@ -110,19 +70,34 @@ class FastEngine:
     @property
     def counters(self) -> Counters:
         """Saturations and overflows since the engine was made."""
-        saturations, overflows = self._counts[:, :2].sum(axis=0).tolist()
-        return Counters(self._counters.saturations + saturations, self._counters.overflows + overflows)
+        counted = self._core.counters
+        return Counters(
+            self._counters.saturations + counted.saturations, self._counters.overflows + counted.overflows
+        )
+
+    @property
+    def messages(self) -> dict[str, int]:
+        """Elements that were not zero since the engine was made, of each message that neurons or the host send.
+
+        By `node:port`, for every output of every neuron group and for the host's rows.
+
+        Raises
+        ------
+        UsageError
+            The engine was made without `count_messages`.
+        """
+        if not self._count_messages:
+            raise UsageError("this engine does not count messages: use FastEngine(..., count_messages=True)")
+        counted = self._core.messages
+        return {str(each): count + self._tapped_messages.get(each, 0) for each, count in counted.items()}
 
     def state(self, node: str) -> dict[str, Integers]:
         """Return the state variables of a neuron group, int64 [n] by name."""
-        places = self._plan.state_places
-        return {
-            name: self._states[begin : begin + size] for (of, name), (begin, size) in places.items() if of == node
-        }
+        return self._core.states.get(node, {})
 
     def reset(self) -> None:
         """Forget the sequence so far."""
-        self._states[:] = 0
+        self._core.reset()
 
     def process(
         self, ids: NDArray[np.int64], tap: Tap | None = None, last_only: bool = False
@@ -161,150 +136,42 @@ class FastEngine:
             left = len(rows) - done
             count = min(left, PROMPT_TOKENS) if left >= FEWEST_TOGETHER else 1
             target = logits if last_only else logits[done : done + count]
-            self._run(rows[done : done + count], target, last_only)
+            self._core.run(
+                {self._tokens.out(): rows[done : done + count]}, {self._logits.inputs[0]: target}, last_only
+            )
+            self._tokens_read += count
             done += count
-        self._counters.saturations += self._plan.saturations
-        self._counters.overflows += self._plan.overflows
+        self._counters.saturations += self._core.plan.saturations
+        self._counters.overflows += self._core.plan.overflows
         return logits
 
     def close(self) -> None:
         """End the threads."""
         self._team.close()
 
-    def _compile(self) -> CompiledPrograms:
-        """Compile the programs and enter their functions into the plan."""
-        from loihi_mmfree.fixedpoint.kernels.codegen import CompiledPrograms
-
-        programs = CompiledPrograms([structure for _, structure in self._plan.structures])
-        for step, structure in self._plan.structures:
-            self._plan.steps[step, 2] = programs.addresses[structure]
-        return programs
-
-    def _run(self, rows: np.ndarray, logits: NDArray[np.int32], last_only: bool) -> None:
-        from loihi_mmfree.fixedpoint.kernels.network import run_network
-
-        plan, place = self._plan, self._plan.token_place
-        self._team.wait()
-        self._values[place : place + rows.size] = rows.reshape(-1)
-        self._arrivals[0] = 0
-        buffers = (
-            len(rows), last_only, plan.steps, plan.code, plan.links, self._values, logits.reshape(-1),
-            self._planes, self._matrices, plan.constants, self._states, plan.table_memory,
-            self._memory, self._tiles, self._scratch, self._counts, self._strict, LOIHI2.accumulator_bits.value,
-            self._arrivals.ctypes.data, self._team.yield_address,
-        )  # fmt: skip
-        if len(rows) > 1:
-            # A prompt has work enough between two barriers for the whole team, busy machine or not.
-            self._team.run(run_network, self._team.size, buffers)
-        else:
-            members, begin = self._pace.choose(), time.perf_counter()
-            self._team.run(run_network, members, buffers)
-            self._pace.record(members, time.perf_counter() - begin)
-        self._tokens_read += len(rows)
-        self._raise_fault()
-
-    def _raise_fault(self) -> None:
-        faulty = self._counts[:, 2].nonzero()[0]
-        if faulty.size:
-            fault, step = self._counts[faulty[0], 2:4].tolist()
-            self._counts[:, 2:] = 0
-            what = ", ".join(text for bit, text in _FAULTS.items() if fault & bit)
-            raise SimulationError(
-                f"{self._plan.names[step]}: {what}, which the proof of bounds excludes; "
-                "the network was not made by this compiler, or damaged: compile again"
-            )
-
     def _process_tapped(self, ids: NDArray[np.int64], tap: Tap) -> NDArray[np.int32]:
         """Run the NumPy path from the states as they are."""
-        inner = tuple(node for node in self.graph if not isinstance(node, TokenIn))
+        inner = tuple(node for node in self.graph if node is not self._tokens)
         executor = Executor(self.graph, inner, self._strict)
-        for (node, name), (begin, size) in self._plan.state_places.items():
-            executor.groups[node].variables[name] = self._states[begin : begin + size].copy()
+        for node, states in self._core.states.items():
+            executor.groups[node].variables.update({name: values.copy() for name, values in states.items()})
         rows = self.graph.tensors[self._tokens.table][ids].astype(np.int64)
         wanted = self._logits.inputs[0]
-        values = executor.run({self._tokens.out(): rows}, [wanted], tap)
-        for (node, name), (begin, size) in self._plan.state_places.items():
-            self._states[begin : begin + size] = executor.groups[node].variables[name]
+        self._count(self._tokens.out(), rows)
+
+        def counting_tap(source: Source, values: Integers) -> None:
+            if isinstance(self.graph.by_name[source.node], NeuronGroup):
+                self._count(source, values)
+            tap(source, values)
+
+        values = executor.run({self._tokens.out(): rows}, [wanted], counting_tap)
+        for node, states in self._core.states.items():
+            for name, state in states.items():
+                state[:] = executor.groups[node].variables[name]
         self._counters.saturations += executor.counters.saturations
         self._counters.overflows += executor.counters.overflows
         self._tokens_read += len(rows)
         return values[wanted].astype(np.int32)
 
-
-class _Team:
-    """Threads that run one compiled function together.
-
-    With more than one, all of it happens in other threads than the caller's: a keyboard interrupt may end the
-    caller's waiting, but never leaves one thread waiting for another that was not started.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.yield_address = _yield_address()
-        self._leader = ThreadPoolExecutor(1, "engine") if size > 1 else None
-        self._others = ThreadPoolExecutor(size - 1, "engine") if size > 1 else None
-        self._running: Future[None] | None = None
-
-    def run(self, function: Any, members: int, arguments: tuple[Any, ...]) -> None:
-        """Call function(member, members, *arguments) for some members of the team, and wait for all."""
-        if self._leader is None:
-            function(0, 1, *arguments)
-            return
-        self._running = self._leader.submit(self._lead, function, members, arguments)
-        self.wait()
-
-    def wait(self) -> None:
-        """Wait for what an interrupted call has left running."""
-        if self._running is not None:
-            self._running.result()
-            self._running = None
-
-    def _lead(self, function: Any, members: int, arguments: tuple[Any, ...]) -> None:
-        assert self._others is not None
-        others = [self._others.submit(function, member, members, *arguments) for member in range(1, members)]
-        function(0, members, *arguments)
-        for each in others:
-            each.result()
-
-    def close(self) -> None:
-        """End the threads."""
-        for pool in (self._leader, self._others):
-            if pool is not None:
-                pool.shutdown()
-
-
-class _Pace:
-    """Decides whether the whole team works or one member alone.
-
-    On a machine that is busy with other things, threads wait for one another longer than they save. Which is
-    faster is measured on the work itself; the integers are the same.
-    """
-
-    def __init__(self, choices: set[int]) -> None:
-        self._seconds = dict.fromkeys(sorted(choices, reverse=True), 0.0)
-        self._calls = 0
-        self._warm: set[int] = set()
-
-    def choose(self) -> int:
-        """Return how many members shall work."""
-        self._calls += 1
-        ranked = sorted(self._seconds, key=self._seconds.__getitem__)
-        return ranked[0] if self._calls % PROBE_EVERY else ranked[-1]
-
-    def record(self, members: int, seconds: float) -> None:
-        """Note what a token took; the first of each choice still warms up caches and does not count."""
-        if members not in self._warm:
-            self._warm.add(members)
-            return
-        before = self._seconds[members]
-        self._seconds[members] = seconds if before == 0.0 else 0.7 * before + 0.3 * seconds
-
-
-def _yield_address() -> int:
-    """Return the address of the system's function that gives the processor to another thread, or 0."""
-    try:
-        library = ctypes.CDLL(None) if os.name == "posix" else ctypes.WinDLL("kernel32")  # type: ignore[attr-defined]
-        function = library.sched_yield if os.name == "posix" else library.SwitchToThread
-    except (OSError, AttributeError, TypeError):
-        return 0
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
+    def _count(self, source: Source, values: Integers) -> None:
+        self._tapped_messages[source] = self._tapped_messages.get(source, 0) + int(np.count_nonzero(values))

@@ -1,50 +1,87 @@
-"""The compiled kernels in the place of the executor over NumPy, for a Lava process that holds a whole network."""
+"""The compiled kernels in the place of the executor over NumPy, for Lava processes of many nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
-from loihi_mmfree.compiler.graph import Graph, Node, Source
-from loihi_mmfree.compiler.nodes import LogitsOut, NeuronGroup, TokenIn
-from loihi_mmfree.fixedpoint.arithmetic import Integers
+from loihi_mmfree.compiler.graph import Graph, Node
+from loihi_mmfree.compiler.part import Part
+from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.interpreter import Counters
-from loihi_mmfree.sim.fast import FastEngine
+from loihi_mmfree.sim.fast_core import FastCore
+from loihi_mmfree.sim.fast_plan import NotPlannedError
+from loihi_mmfree.sim.fast_team import ProgramLibrary, Team, available_threads
 
 
 class FastExecutor:
-    """Evaluates all nodes between the host's ends, as `compiler.executor.Executor` would.
+    """Runs a part token by token, as `compiler.part.PartExecutor` would.
 
     Parameters
     ----------
-    graph : Graph
-        Lowered.
-    nodes : tuple of Node
-        All of its nodes but TokenIn and LogitsOut.
+    part : Part
     strict : bool
         Check every register and accumulator against its declared width and count overflows.
+    team : Team
+    library : ProgramLibrary
+
+    Attributes
+    ----------
+    variables : mapping node -> mapping state -> int64 array [n]
+        The recurrent state itself.
+
+    Raises
+    ------
+    UsageError
+        The nodes hold something that the kernels do not know.
     """
 
-    def __init__(self, graph: Graph, nodes: tuple[Node, ...], strict: bool) -> None:
-        host = [node for node in graph if isinstance(node, TokenIn | LogitsOut)]
-        if len(nodes) + len(host) != len(graph.nodes):
-            raise ValueError("the compiled kernels run a whole network, found a part of one")
-        self._tokens = next(node for node in host if isinstance(node, TokenIn)).out()
-        self._engine = FastEngine(graph, strict)
-        self.variables = {
-            node.name: self._engine.state(node.name)
-            for node in nodes
-            if isinstance(node, NeuronGroup) and node.program.states
-        }
+    def __init__(self, part: Part, strict: bool, team: Team, library: ProgramLibrary) -> None:
+        try:
+            self._core = FastCore(part, 1, strict, team, library)
+        except NotPlannedError as error:
+            raise UsageError(
+                f"the compiled kernels cannot run this network: {error}; use --kernels numpy"
+            ) from error
+        self._tokens = 0
+        self.variables = self._core.states
 
     @property
     def counters(self) -> Counters:
         """Saturations and overflows since the beginning."""
-        return self._engine.counters
+        found, plan = self._core.counters, self._core.plan
+        found.saturations += self._tokens * plan.saturations
+        found.overflows += self._tokens * plan.overflows
+        return found
 
-    def run(self, inputs: Mapping[Source, Integers], wanted: Iterable[Source]) -> dict[Source, Integers]:
-        """Run tokens through the network; `wanted` holds the accumulators of the head only."""
-        (logits,) = wanted
-        rows = inputs[self._tokens].astype(np.int32)
-        return {logits: self._engine.process_rows(rows).astype(np.int64)}
+    def step(self, messages: Sequence[np.ndarray]) -> list[NDArray[np.int32]]:
+        """Run one token; see `PartExecutor.step`."""
+        self._tokens += 1
+        return self._core.step(messages)
+
+
+class FastExecutors:
+    """Makes executors for parts of a graph, which share threads and machine code."""
+
+    def __init__(self) -> None:
+        self._team, self._library = Team(available_threads()), ProgramLibrary()
+
+    def __call__(self, part: Part, strict: bool) -> FastExecutor:
+        """Return an executor."""
+        return FastExecutor(part, strict, self._team, self._library)
+
+    def of_node(self, graph: Graph, node: Node, strict: bool) -> Callable[[], FastExecutor] | None:
+        """Return what makes the executor of a single node, with messages in the order of its inputs and outputs.
+
+        None for a node that reads one message twice: its inputs are not those of a part.
+        """
+        if len(set(node.inputs)) < len(node.inputs):
+            return None
+        return partial(self, Part(graph, (node,), node.inputs, tuple(map(node.out, node.outputs))), strict)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._team.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,151 +12,74 @@ from loihi_mmfree.compiler.graph import Graph, Node, Source
 from loihi_mmfree.compiler.nodes import (
     Broadcast,
     Delay,
-    LogitsOut,
     NeuronGroup,
     SumSynapse,
     TernarySynapse,
     TokenIn,
 )
+from loihi_mmfree.compiler.part import Part
 from loihi_mmfree.compiler.verify import node_parameters
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.kernels.assemble import IMMEDIATE, WIDTH, Assembled, assemble
 from loihi_mmfree.fixedpoint.kernels.layout import (
     LINKS,
     STEP_WIDTH,
+    SUM_BITS,
+    TILE_ROWS,
     Link,
     Step,
     digits_for,
     matrix_planes_words,
+    sum_codes_words,
+    sum_tables_words,
     vector_planes_bytes,
 )
 from loihi_mmfree.fixedpoint.kernels.structure import Structure
+from loihi_mmfree.sim.fast_layout import MESSAGE_BITS, Data, Memory, Plan, Rows, Slot
 
 LARGEST_SUM = 2**31
 """Kernels add up in 32 bits; what the proof of bounds lets through has 24."""
-MESSAGE_BITS = 32
+
+
+Slice = tuple[int, int]
+"""First column and number of columns of a source."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where the digits of a slice lie, how many a value has, and which phase writes them.
+
+    With `sums`, many vectors are written as sums to look up and not as digits.
+    """
+
+    planes: int
+    matrices: int
+    totals: int
+    digits: int
+    sums: bool
+    final: bool
+    phase: int
 
 
 class NotPlannedError(Exception):
     """The graph is of a kind that the kernels do not know: the NumPy path has to run it."""
 
 
-@dataclass
-class Slot:
-    """Where a value lies, how many elements a token has, which phase wrote it, and whether every thread did."""
+def make_plan(
+    part: Part, tokens: int, threads: int, strict: bool, count_messages: bool = False, sums: bool = False
+) -> Plan:
+    """Plan a part of a network for up to `tokens` tokens at a time.
 
-    place: int
-    width: int
-    phase: int
-    everywhere: bool
-    bits: int = MESSAGE_BITS
-
-
-@dataclass
-class Memory:
-    """Places in a buffer; one that was freed in an earlier phase is given out again."""
-
-    size: int = 0
-    free: dict[object, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
-
-    def take(self, size: int, phase: int, key: object = None) -> int:
-        """Return a place for `size` elements, not read or written in the current phase."""
-        size = -(-size // 64) * 64 + 64
-        waiting = self.free[(size, key)]
-        if waiting and waiting[0][0] < phase:
-            return waiting.pop(0)[1]
-        self.size += size
-        return self.size - size
-
-    def give(self, place: int, size: int, phase: int, key: object = None) -> None:
-        """Take a place back whose last use is in the current phase."""
-        self.free[(-(-size // 64) * 64 + 64, key)].append((phase, place))
-
-
-@dataclass
-class Rows:
-    """A table that grows by rows of integers."""
-
-    width: int
-    rows: list[list[int]] = field(default_factory=list)
-
-    def extend(self, rows: list[list[int]]) -> int:
-        """Add rows and return the number of the first."""
-        self.rows += rows
-        return len(self.rows) - len(rows)
-
-    def array(self) -> NDArray[np.int64]:
-        """Return the table, with an empty last row so that it is never empty."""
-        return np.array([*self.rows, [0] * self.width], dtype=np.int64).reshape(-1, self.width)
-
-
-@dataclass
-class Data:
-    """A buffer that grows by arrays."""
-
-    parts: list[np.ndarray] = field(default_factory=list)
-    size: int = 0
-
-    def add(self, part: np.ndarray) -> int:
-        """Append an array and return where it begins."""
-        self.parts.append(part)
-        self.size += part.size
-        return self.size - part.size
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything about a network that does not change while it runs.
-
-    Parameters
-    ----------
-    steps, code, links : int64 arrays
-        See `kernels.network`; a group's step lacks the address of its function.
-    structures : tuple of (step, Structure)
-        Which function a group's step wants.
-    names : tuple of str
-        Node of each step.
-    constants, table_memory : int64 and int32 arrays
-    values, planes, matrices, state_size, tile : int
-        Sizes of the buffers.
-    token_place : int
-        Where the rows of the embedding go.
-    state_places : mapping (node, state) -> (begin, size)
-    saturations, overflows : int
-        What the specification counts in every call for registers that never change.
-    weights : tuple of arrays
-        The packed weights whose addresses the steps hold.
-    """
-
-    steps: NDArray[np.int64]
-    names: tuple[str, ...]
-    code: NDArray[np.int64]
-    links: NDArray[np.int64]
-    structures: tuple[tuple[int, Structure], ...]
-    constants: Integers
-    table_memory: NDArray[np.int32]
-    values: int
-    planes: int
-    matrices: int
-    state_size: int
-    tile: int
-    token_place: int
-    state_places: dict[tuple[str, str], tuple[int, int]]
-    saturations: int
-    overflows: int
-    weights: tuple[NDArray[np.uint8], ...]
-
-
-def make_plan(graph: Graph, tokens: int, threads: int, strict: bool) -> Plan:
-    """Plan a network for up to `tokens` tokens at a time.
+    With `sums`, products with many vectors are looked up where the activations' width allows it.
 
     Raises
     ------
     NotPlannedError
-        Something in the graph is beyond the kernels.
+        Something in it is beyond the kernels.
     """
-    planner = _Planner(graph, tokens, threads, strict)
-    for position, node in enumerate(graph.nodes):
+    planner = _Planner(part, tokens, threads, strict, count_messages, sums)
+    planner.add_inputs()
+    for position, node in enumerate(part.nodes):
         planner.add(node, position)
     return planner.plan()
 
@@ -164,8 +87,11 @@ def make_plan(graph: Graph, tokens: int, threads: int, strict: bool) -> Plan:
 class _Planner:
     """The plan so far. A phase is what lies between two barriers."""
 
-    def __init__(self, graph: Graph, tokens: int, threads: int, strict: bool) -> None:
-        self.graph, self.tokens, self.threads, self.strict = graph, tokens, threads, strict
+    def __init__(
+        self, part: Part, tokens: int, threads: int, strict: bool, count_messages: bool, sums: bool
+    ) -> None:
+        self.part, self.graph, self.sums = part, part.graph, sums
+        self.tokens, self.threads, self.strict, self.count_messages = tokens, threads, strict, count_messages
         self.phase = 0
         self.steps, self.names = Rows(STEP_WIDTH), list[str]()
         self.code, self.links = Rows(WIDTH), Rows(2)
@@ -174,31 +100,49 @@ class _Planner:
         self.table_places: dict[str, int] = {}
         self.values, self.planes, self.matrices = Memory(), Memory(), Memory()
         self.slots: dict[Source, Slot] = {}
-        self.split: dict[Source, tuple[int, int, int, int, int]] = {}
-        self.state_size = self.tile = self.token_place = 0
+        self.split: dict[Source, dict[Slice, Split]] = {}
+        self.messages: list[Source] = []
+        self.inputs: dict[Source, tuple[int, int]] = {}
+        self.state_size = self.tile = 0
         self.state_places: dict[tuple[str, str], tuple[int, int]] = {}
         self.saturations = self.overflows = 0
         self.weights: list[NDArray[np.uint8]] = []
         self.roots: dict[Source, Source] = {}
-        for node in graph:
+        for node in part.nodes:
             if isinstance(node, Broadcast | Delay):
                 self.roots[node.out()] = self._root(node.inputs[0])
-        self.last_use = {self._root(source): at for at, node in enumerate(graph) for source in node.inputs}
-        self.matrix_input: dict[Source, int] = {}
-        for at, node in enumerate(graph):
+        self.last_use = {self._root(source): at for at, node in enumerate(part.nodes) for source in node.inputs}
+        self.last_use.update((self._root(source), len(part.nodes)) for source in part.results)
+        self.slices: dict[Source, set[Slice]] = defaultdict(set)
+        for node in part.nodes:
             if isinstance(node, TernarySynapse):
-                self.matrix_input[self._root(node.inputs[0])] = at
-        self.logits = next(node for node in graph if isinstance(node, LogitsOut)).inputs[0]
+                self.slices[self._root(node.inputs[0])].add((node.first_column, node.columns))
+        self.direct = next(filter(self._is_direct, part.results), None)
+
+    def _is_direct(self, source: Source) -> bool:
+        """Whether the caller alone reads a result of a ternary synapse."""
+        reader = any(source in node.inputs for node in self.part.nodes)
+        return isinstance(self.graph.by_name[source.node], TernarySynapse) and not reader
 
     def _root(self, source: Source) -> Source:
         return self.roots.get(source, source)
 
+    def add_inputs(self) -> None:
+        """Make room for what comes from outside, which is there before the first phase."""
+        for source in self.part.inputs:
+            producer = self.graph.by_name[source.node]
+            width, bits = producer.outputs[source.port], _bits_of(self.graph, source)
+            slot = self._slot(source, width, everywhere=False, bits=bits)
+            slot.phase = -1
+            self.inputs[source] = (slot.place, slot.width)
+            if isinstance(producer, TokenIn):
+                self._count(source)
+        for source in self.part.inputs:
+            self._split(source)
+
     def add(self, node: Node, position: int) -> None:
         """Plan one node and free what it was the last to read."""
         match node:
-            case TokenIn():
-                slot = self._slot(node.out(), node.size, everywhere=False)
-                slot.phase, self.token_place = -1, slot.place
             case NeuronGroup():
                 self._group(node)
             case TernarySynapse():
@@ -207,9 +151,6 @@ class _Planner:
                 self._sum(node)
             case Broadcast() | Delay():
                 return
-            case LogitsOut():
-                if not isinstance(self.graph.by_name[node.inputs[0].node], TernarySynapse):
-                    raise NotPlannedError(f"{node.name} does not read a ternary synapse")
             case _:
                 raise NotPlannedError(f"{node.name}: {type(node).__name__} has no kernel")
         for port in node.outputs:
@@ -233,7 +174,10 @@ class _Planner:
             matrices=self.matrices.size + 64,
             state_size=self.state_size + 1,
             tile=self.tile,
-            token_place=self.token_place,
+            inputs=self.inputs,
+            results={source: self._result(source) for source in self.part.results if source != self.direct},
+            direct=self.direct,
+            messages=tuple(self.messages),
             state_places=self.state_places,
             saturations=self.saturations,
             overflows=self.overflows,
@@ -270,54 +214,66 @@ class _Planner:
                 slot = self.slots.pop(source)
                 self.values.give(slot.place, slot.width * self.tokens, self.phase)
                 if source in self.split:
-                    self._free_split(source, slot)
+                    self._free_split(source)
 
-    def _free_split(self, source: Source, slot: Slot) -> None:
-        planes, matrices, totals, digits, _ = self.split.pop(source)
-        key = (slot.width, digits)
-        self.planes.give(planes, vector_planes_bytes(*key), self.phase, key)
-        self.matrices.give(matrices, matrix_planes_words(*key, self.tokens), self.phase)
-        self.values.give(totals, self.threads * self.tokens, self.phase)
+    def _free_split(self, source: Source) -> None:
+        for (_, columns), split in self.split.pop(source).items():
+            key = (columns, split.digits)
+            self.planes.give(split.planes, vector_planes_bytes(*key), self.phase, key)
+            self.matrices.give(split.matrices, self._matrix_words(*key, split.sums), self.phase)
+            self.values.give(split.totals, self.threads * self.tokens, self.phase)
+
+    def _result(self, source: Source) -> tuple[int, int]:
+        slot = self.slots[self._root(source)]
+        return slot.place, slot.width
 
     def _split(self, source: Source) -> None:
-        """Write the digits of a value that goes into ternary synapses."""
-        if source not in self.matrix_input or source not in self.slots:
+        """Write the digits of what goes of a value into ternary synapses."""
+        if source not in self.slots:
             return
+        for part in sorted(self.slices.get(source, ())):
+            self._split_slice(source, *part)
+
+    def _split_slice(self, source: Source, first: int, columns: int) -> None:
         slot = self.slots[source]
         digits = digits_for(slot.bits)
-        if not digits or slot.width << (slot.bits - 1) >= LARGEST_SUM:
-            raise NotPlannedError(
-                f"{source}: the products of {slot.width} values of {slot.bits} bits are too wide"
-            )
-        self._await([slot], slot.width)
-        key = (slot.width, digits)
+        if not digits or columns << (slot.bits - 1) >= LARGEST_SUM:
+            raise NotPlannedError(f"{source}: the products of {columns} values of {slot.bits} bits are too wide")
+        if first + columns > slot.width:
+            raise NotPlannedError(f"{source}: columns {first} to {first + columns} of a broadcast are read")
+        self._await([slot], slot.width if columns == slot.width else None)
+        key = (columns, digits)
         # The end of the planes of a vector stays zero, so they are shared only by vectors of equal length.
         planes = self.planes.take(vector_planes_bytes(*key), self.phase, key)
-        matrices = self.matrices.take(matrix_planes_words(*key, self.tokens), self.phase)
+        # One digit is multiplied as fast as it is looked up.
+        sums = self.sums and digits == 2 and slot.bits <= SUM_BITS
+        matrices = self.matrices.take(self._matrix_words(*key, sums), self.phase)
         totals = self.values.take(self.threads * self.tokens, self.phase)
         readers = self.graph.consumers.get(source, ())
-        final = int(all(reader.name == self.logits.node for reader in readers))
-        row = [Step.SPLIT, slot.place, slot.width, digits, planes, matrices, totals, final]
+        final = self.direct is not None and all(reader.name == self.direct.node for reader in readers)
+        split = Split(planes, matrices, totals, digits, sums, final, self.phase)
+        self.split.setdefault(source, {})[first, columns] = split
+        places = [planes, matrices, totals]
+        row = [Step.SPLIT, slot.place + first, columns, digits, *places, final, slot.width, sums]
         self._step(row, source.node)
-        self.split[source] = (planes, matrices, totals, digits, final)
-        slot.phase = self.phase
+
+    def _matrix_words(self, columns: int, digits: int, sums: bool) -> int:
+        if sums:
+            return sum_tables_words(columns, self.tokens)
+        return matrix_planes_words(columns, digits, self.tokens)
 
     def _ternary(self, node: TernarySynapse) -> None:
-        source = self._root(node.inputs[0])
-        if self.slots[source].width != node.columns or source not in self.split:
-            raise NotPlannedError(f"{node.name} reads a broadcast")
-        self._await([self.slots[source]], None)
+        split = self.split[self._root(node.inputs[0])][node.first_column, node.columns]
+        if split.phase == self.phase:
+            self._step([Step.BARRIER], "barrier")
         packed = np.ascontiguousarray(self.graph.tensors[node.codes])
         self.weights.append(packed)
-        self.tile = max(self.tile, packed.shape[1])
-        planes, matrices, totals, digits, final = self.split[source]
-        place = -1
-        if node.out() != self.logits:
-            place = self._slot(node.out(), node.rows, everywhere=False).place
-        elif len(self.graph.readers(node)) > 1:
-            raise NotPlannedError(f"{node.name}: the logits are read within the network")
-        shape = [packed.ctypes.data, packed.shape[1], node.rows]
-        self._step([Step.TERNARY, *shape, planes, matrices, totals, final, place, digits], node.name)
+        stride = packed.shape[1]
+        self.tile = max(self.tile, TILE_ROWS * stride, sum_codes_words(stride) if split.sums else 0)
+        place = -1 if node.out() == self.direct else self._slot(node.out(), node.rows, everywhere=False).place
+        shape = [packed.ctypes.data, stride, node.rows]
+        parts = [split.planes, split.matrices, split.totals, split.final]
+        self._step([Step.TERNARY, *shape, *parts, place, split.digits, split.sums], node.name)
 
     def _sum(self, node: SumSynapse) -> None:
         slot = self.slots[self._root(node.inputs[0])]
@@ -355,6 +311,16 @@ class _Planner:
         code, first = self.code.extend(assembled.code.tolist()), self.links.extend(links)
         row = [Step.GROUP, node.size, 0, code, first, first + len(links), int(everywhere)]
         self._step(row, node.name)
+        for port in node.outputs:
+            self._count(node.out(port))
+
+    def _count(self, source: Source) -> None:
+        """Count the elements of a message that are not zero, if anybody wants to know."""
+        if self.count_messages:
+            slot = self.slots[source]
+            row = [Step.COUNT, slot.place, slot.width, len(self.messages), slot.everywhere]
+            self._step(row, source.node)
+            self.messages.append(source)
 
     def _input_link(self, slot: Slot, size: int) -> Link:
         return Link.VALUES if slot.width == size else Link.SHARED_VALUE
@@ -369,6 +335,7 @@ class _Planner:
             states=len(program.states),
             tables=len(program.tables),
             strict=self.strict,
+            lanes=assembled.lanes,
         )
 
     def _state(self, node: NeuronGroup, name: str) -> int:
@@ -381,6 +348,16 @@ class _Planner:
         if key not in self.table_places:
             self.table_places[key] = self.table_memory.add(tensor)
         return [[Link.TABLE, self.table_places[key]], [Link.TABLE_LENGTH, tensor.size]]
+
+
+def _bits_of(graph: Graph, source: Source) -> int:
+    """Return the declared width of a message; accumulators and embeddings have no narrower one."""
+    producer = graph.by_name[source.node]
+    while isinstance(producer, Broadcast | Delay):
+        (source,) = producer.inputs
+        producer = graph.by_name[source.node]
+    ports = producer.program.outputs if isinstance(producer, NeuronGroup) else ()
+    return next((port.bits for port in ports if port.name == source.port), MESSAGE_BITS)
 
 
 def _constant_link(value: Integers) -> Link:

@@ -62,7 +62,7 @@ class InProcessSendPort(CspSendPort):
                 f"a message of shape {data.shape} was sent on {self.label or self._name}, "
                 f"which carries shape {self._shape}"
             )
-        if isinstance(data, csr_matrix):
+        if type(data) is not np.ndarray and isinstance(data, csr_matrix):
             message = np.empty(self._shape, self._dtype)
             message[:] = find(data, explicit_zeros=True)[2]
         else:

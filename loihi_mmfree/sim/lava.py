@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from loihi_mmfree.compiler.executor import Tap
 from loihi_mmfree.compiler.graph import Graph, Source
-from loihi_mmfree.compiler.nodes import LogitsOut, NeuronGroup, TokenIn
+from loihi_mmfree.compiler.nodes import NeuronGroup, logits_output, token_input
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.interpreter import Counters
@@ -45,7 +45,7 @@ class LavaNetwork:
     strict : bool
         Check every register against its declared width and count overflows.
     kernels : {"compiled", "numpy"}
-        What the one process of `network` granularity computes with; the other granularities use NumPy.
+        What processes compute with.
     taps : bool
         Let the host read every message, for `process(ids, tap)`. Costs a channel for each.
 
@@ -68,8 +68,7 @@ class LavaNetwork:
         kernels: str = "compiled",
     ) -> None:
         self.graph = graph
-        self._tokens = next(node for node in graph if isinstance(node, TokenIn))
-        self._logits = next(node for node in graph if isinstance(node, LogitsOut))
+        self._tokens, self._logits = token_input(graph), logits_output(graph)
         self._steps = 0
         self._burst = 1
         if runtime not in RUNTIMES:
@@ -217,7 +216,8 @@ def _start(runtime: str, lava: LavaGraph, timeout_seconds: float) -> NetworkRunt
 
 
 def _forget(lava: LavaGraph) -> None:
-    """Take the processes off Lava's global lists, which would keep them, and their weights, for ever."""
+    """End its threads, and take the processes off Lava's global lists, which would keep them for ever."""
+    lava.close()
     processes = {id(process) for process in lava.processes.values()}
     variables = {id(variable) for process in lava.processes.values() for variable in process.vars}
     for known, ours in ((ProcessServer().processes, processes), (VarServer().vars, variables)):

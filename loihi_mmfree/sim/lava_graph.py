@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from lava.magma.core.model.model import AbstractProcessModel
@@ -17,8 +16,8 @@ from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.proc.dense.process import Dense
 
 from loihi_mmfree.compiler import nodes
-from loihi_mmfree.compiler.executor import Executor
 from loihi_mmfree.compiler.graph import Graph, Node, Source
+from loihi_mmfree.compiler.part import Part, PartExecutor
 from loihi_mmfree.compiler.schedule import depth as depth_of
 from loihi_mmfree.compiler.schedule import latency, offsets
 from loihi_mmfree.compiler.verify import node_parameters
@@ -28,7 +27,7 @@ from loihi_mmfree.processes.host import LogitsSink, TokenSource
 from loihi_mmfree.processes.neuron_group import NeuronGroup, NeuronGroupModel
 from loihi_mmfree.processes.scheduled import ScheduledProcess, model_with_ports
 from loihi_mmfree.processes.synapse import Delay, TernaryDenseModel, ternary_dense
-from loihi_mmfree.sim.fast_executor import FastExecutor
+from loihi_mmfree.sim.fast_executor import FastExecutors
 
 BLOCK_NAMES: Mapping[str, Callable[[str], str]] = {
     "block": nodes.block_of,
@@ -52,6 +51,8 @@ class LavaGraph:
     states : dict (node, state) -> Var
     depth : int
         Time steps from a token's entry until its logits leave.
+    executors : FastExecutors, optional
+        What the processes compute with, if not NumPy.
     """
 
     depth: int
@@ -59,6 +60,12 @@ class LavaGraph:
     ports: dict[Source, OutPort] = field(default_factory=dict)
     sent: dict[Source, int] = field(default_factory=dict)
     states: dict[tuple[str, str], Var] = field(default_factory=dict)
+    executors: FastExecutors | None = None
+
+    def close(self) -> None:
+        """End the threads that the processes compute with."""
+        if self.executors is not None:
+            self.executors.close()
 
     @property
     def scheduled(self) -> list[ScheduledProcess]:
@@ -89,7 +96,7 @@ def build(graph: Graph, granularity: str, strict: bool, kernels: str = "compiled
     strict : bool
         Check every register against its declared width and count overflows.
     kernels : {"compiled", "numpy"}
-        What a process of `network` granularity computes with; the other granularities use NumPy.
+        What processes compute with.
 
     Raises
     ------
@@ -101,11 +108,11 @@ def build(graph: Graph, granularity: str, strict: bool, kernels: str = "compiled
     if granularity != "operator" and granularity not in BLOCK_NAMES:
         known = ", ".join(("operator", *BLOCK_NAMES))
         raise UsageError(f"granularity: unknown {granularity!r}; known: {known}")
+    executors = FastExecutors() if kernels == "compiled" else None
     with _root_logger_unchanged():
         if granularity == "operator":
-            return _operators(graph, strict)
-        compiled = granularity == "network" and kernels == "compiled"
-        return _blocks(graph, BLOCK_NAMES[granularity], strict, FastExecutor if compiled else Executor)
+            return _operators(graph, strict, executors)
+        return _blocks(graph, BLOCK_NAMES[granularity], strict, executors)
 
 
 class SimulationConfig(Loihi2SimCfg):
@@ -126,11 +133,11 @@ class SimulationConfig(Loihi2SimCfg):
         return model_with_ports(own_ports[type(process)], *ports)
 
 
-def _operators(graph: Graph, strict: bool) -> LavaGraph:
-    built = LavaGraph(depth_of(graph))
+def _operators(graph: Graph, strict: bool, executors: FastExecutors | None) -> LavaGraph:
+    built = LavaGraph(depth_of(graph), executors=executors)
     received = offsets(graph)
     for node in graph:
-        process = _operator(graph, node, received[node.name], built.depth, strict)
+        process = _operator(graph, node, received[node.name], built.depth, strict, executors)
         built.processes[node.name] = process
         for source, port in zip(node.inputs, _in_ports(node, process), strict=True):
             built.ports[source].connect(port)
@@ -143,16 +150,19 @@ def _operators(graph: Graph, strict: bool) -> LavaGraph:
     return built
 
 
-def _operator(graph: Graph, node: Node, offset: int, depth: int, strict: bool) -> AbstractProcess:
+def _operator(
+    graph: Graph, node: Node, offset: int, depth: int, strict: bool, executors: FastExecutors | None = None
+) -> AbstractProcess:
+    executor = executors.of_node(graph, node, strict) if executors is not None else None
     match node:
         case nodes.TokenIn():
             return TokenSource(name=node.name, size=node.size, depth=depth, buffer_size=depth + 1)
         case nodes.LogitsOut():
             return LogitsSink(name=node.name, size=node.size, offset=offset, depth=depth, buffer_size=1)
         case nodes.TernarySynapse():
-            return ternary_dense(node.name, node.weights(graph.tensors))
+            return ternary_dense(node.name, node.weights(graph.tensors), executor)
         case nodes.SumSynapse():
-            return ternary_dense(node.name, np.ones((1, node.columns), dtype=np.int8))
+            return ternary_dense(node.name, np.ones((1, node.columns), dtype=np.int8), executor)
         case nodes.Broadcast():
             return ternary_dense(node.name, np.ones((node.rows, 1), dtype=np.int8))
         case nodes.Delay():
@@ -168,6 +178,7 @@ def _operator(graph: Graph, node: Node, offset: int, depth: int, strict: bool) -
                 offset=offset,
                 depth=depth,
                 strict=strict,
+                executor=executor,
             )
         case _:
             raise TypeError(f"{node.name}: {type(node).__name__} is not a lowered node")
@@ -186,22 +197,26 @@ def _in_ports(node: Node, process: AbstractProcess) -> list[InPort]:
             return []
 
 
-def _blocks(graph: Graph, block_of: Callable[[str], str], strict: bool, executor: Callable[..., Any]) -> LavaGraph:
-    built = LavaGraph(depth=0)
+def _blocks(
+    graph: Graph, block_of: Callable[[str], str], strict: bool, executors: FastExecutors | None
+) -> LavaGraph:
+    built = LavaGraph(depth=0, executors=executors)
+    executor = executors or PartExecutor
     parts: dict[str, list[Node]] = {}
     for node in graph:
         parts.setdefault(block_of(node.name), []).append(node)
     for node in parts.pop(nodes.HOST_BLOCK):
         built.processes[node.name] = _operator(graph, node, offset=0, depth=0, strict=strict)
     built.ports[Source(built.source.name)] = built.source.out
-    for name, part in parts.items():
-        block = Block(name=name, graph=graph, nodes=tuple(part), strict=strict, executor=executor)
+    for name, group in parts.items():
+        part = Part.of(graph, group)
+        block = Block(name=name, part=part, strict=strict, executor=executor)
         built.processes[name] = block
-        for read in block.proc_params["sources"]:
+        for read in part.inputs:
             built.ports[read].connect(getattr(block, str(read)))
-        for sent in block.proc_params["results"]:
+        for sent in part.results:
             built.ports[sent] = getattr(block, str(sent))
-        for node in part:
+        for node in group:
             for state in _states(node):
                 built.states[node.name, state] = getattr(block, f"{node.name}.{state}")
     (logits,) = graph.by_name[built.sink.name].inputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,10 @@ from lava.magma.runtime.runtime import Runtime
 from loihi_mmfree.errors import SimulationError
 
 Self = TypeVar("Self", bound="NetworkRuntime")
+
+
+COMPILER_RECURSION = 10_000
+"""Lava's compiler calls itself once or twice for each process of a network."""
 
 
 class NetworkRuntime(Runtime):
@@ -53,7 +58,7 @@ class NetworkRuntime(Runtime):
                 f"{describe(process)} was compiled before, and Lava compiles a process only once: "
                 "build the network anew for another run"
             )
-        with _one_model_search_per_class():
+        with _one_model_search_per_class(), _deep_recursion():
             executable = process.compile(run_cfg)
         super().__init__(executable, ActorType.MultiProcessing)
         process.runtime = self
@@ -235,3 +240,14 @@ def _one_model_search_per_class() -> Iterator[None]:
         yield
     finally:
         ProcGroupDiGraphs._find_proc_models = staticmethod(search)
+
+
+@contextmanager
+def _deep_recursion() -> Iterator[None]:
+    """Within this block, let functions call themselves often enough for networks of thousands of processes."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, COMPILER_RECURSION))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from loihi_mmfree.compiler.artifact import Net
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.interpreter import Counters
+from loihi_mmfree.sim.activity import Activity
 from loihi_mmfree.sim.sampling import Sampler
 
 BACKENDS = ("engine", "sim", "loihi2")
@@ -62,6 +63,8 @@ class RunResult:
         Time steps simulated.
     saturations, overflows : int
         Values clamped where that is meant, and values that did not fit, which must be none.
+    activity : Activity, optional
+        What was sent, if it was recorded.
     """
 
     prompt_ids: tuple[int, ...]
@@ -73,6 +76,7 @@ class RunResult:
     steps: int
     saturations: int
     overflows: int
+    activity: Activity | None = None
 
     @property
     def logits_sha256(self) -> str:
@@ -132,7 +136,7 @@ def open_backend(
         return LavaNetwork(net.graph, granularity, runtime, kernels=kernels)
     from loihi_mmfree.loihi2.backend import open_chip
 
-    return open_chip(net.graph)
+    return open_chip(net)
 
 
 def _open_engine(net: Net, kernels: str) -> Backend:

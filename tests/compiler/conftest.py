@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
-import torch
-from safetensors.numpy import save_file
 
-from loihi_mmfree.checkpoint import Checkpoint, ModelConfig, expected_shapes, open_checkpoint
+from loihi_mmfree.checkpoint import Checkpoint
 from loihi_mmfree.compiler.graph import Graph
 from loihi_mmfree.compiler.layers import layer_graph
 from loihi_mmfree.compiler.passes.balance_delays import balance_delays
@@ -20,6 +17,7 @@ from loihi_mmfree.compiler.passes.lower import lower
 from loihi_mmfree.compiler.passes.merge_norms import merge_norms
 from loihi_mmfree.compiler.passes.share_statistics import share_statistics
 from loihi_mmfree.fixedpoint.qformat import QFormat
+from loihi_mmfree.loihi2.hardware import LOIHI2
 from loihi_mmfree.quantize.calibration import calibrate
 from loihi_mmfree.quantize.config import QuantizationConfig
 
@@ -51,45 +49,6 @@ class Lowered:
     graph: Graph
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Keep torch to one thread: for matrices this small, more only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Checkpoint]:
-    """A function that writes and opens a random checkpoint.
-
-    Keywords change its config.json; `tensors` replaces tensors, by name.
-    """
-
-    def make(tensors: dict[str, np.ndarray] | None = None, **changes: object) -> Checkpoint:
-        values = {
-            "model_type": "hgrn_bit",
-            "vocab_size": 32,
-            "hidden_size": 16,
-            "num_hidden_layers": 2,
-            "intermediate_size": 24,
-        } | changes
-        folder = tmp_path_factory.mktemp("checkpoint")
-        (folder / "config.json").write_text(json.dumps(values))
-        random = np.random.default_rng(0)
-        state = {}
-        for name, shape in expected_shapes(ModelConfig.from_dict(values)).items():
-            drawn = random.standard_normal(shape)
-            # Gains of trained norms scatter about one, and now and then one is negative.
-            gain = np.where(random.random(shape) < 0.1, -1, 1) * (1 + 0.2 * drawn)
-            state[name] = (gain if name.endswith("norm.weight") else 0.5 * drawn).astype(np.float32)
-        save_file(state | (tensors or {}), folder / "model.safetensors")
-        return open_checkpoint(folder)
-
-    return make
-
-
 @pytest.fixture(scope="session")
 def lower_checkpoint() -> Callable[..., Lowered]:
     """A function that takes a checkpoint through the whole chain; keywords set the widths."""
@@ -98,8 +57,10 @@ def lower_checkpoint() -> Callable[..., Lowered]:
         ids = np.random.default_rng(1).integers(checkpoint.config.vocab_size, size=48)
         calibration = calibrate(checkpoint, ids, QuantizationConfig(**widths))
         layers = share_statistics(drop_gate_norm(merge_norms(layer_graph(checkpoint.config))))
-        unscheduled = lower(layers, checkpoint, calibration.formats)
-        return Lowered(checkpoint, ids, calibration.formats, layers, unscheduled, balance_delays(unscheduled))
+        unscheduled = lower(layers, checkpoint, calibration.formats, LOIHI2)
+        return Lowered(
+            checkpoint, ids, calibration.formats, layers, unscheduled, balance_delays(unscheduled, LOIHI2)
+        )
 
     return run
 

@@ -32,10 +32,10 @@ def chip(**limits: int) -> ChipSpec:
 
 @pytest.fixture(scope="module")
 def dense_row(make_checkpoint: Callable[..., Checkpoint]) -> Checkpoint:
-    """A checkpoint in which row 3 of the down projection of block 1 adds all 300 inputs."""
-    weight = np.random.default_rng(0).choice([-1.0, 0.0, 0.0, 1.0], (16, WIDE_ROW)).astype(np.float32)
+    """A checkpoint in which row 3 of the head adds all 300 inputs; the host reads it, so it is never split."""
+    weight = np.random.default_rng(0).choice([-1.0, 0.0, 0.0, 1.0], (32, WIDE_ROW)).astype(np.float32)
     weight[3] = 1.0
-    return make_checkpoint({"model.layers.1.mlp.down_proj.weight": weight}, intermediate_size=WIDE_ROW)
+    return make_checkpoint({"lm_head.weight": weight}, hidden_size=WIDE_ROW, num_hidden_layers=1)
 
 
 class TestProof:
@@ -60,7 +60,7 @@ class TestRefusal:
     ) -> None:
         graph = lower_checkpoint(dense_row, activation_bits=16).graph
         what = "24-bit accumulator (rule R2)"
-        found = Violation("layers.1.mlp.down_proj", what, WIDE_ROW * (2**15 - 1), LARGEST_ACCUMULATOR)
+        found = Violation("lm_head", what, WIDE_ROW * (2**15 - 1), LARGEST_ACCUMULATOR)
         assert found in bound_violations(graph, LOIHI2)
 
     def test_the_same_row_fits_at_twelve_bits(
@@ -75,14 +75,14 @@ class TestRefusal:
         with pytest.raises(DoesNotFitError) as raised:
             require_bounds(graph, LOIHI2)
         text = str(raised.value)
-        assert f"layers.1.mlp.down_proj: 24-bit accumulator (rule R2): found 9830100, allowed {2**23 - 1}" in text
+        assert f"lm_head: 24-bit accumulator (rule R2): found 9830100, allowed {2**23 - 1}" in text
         assert "--act-bits" in text
 
     def test_that_row_really_overflows_at_the_input_that_sides_with_it(
         self, dense_row: Checkpoint, lower_checkpoint: Callable[..., Any]
     ) -> None:
         graph: Graph = lower_checkpoint(dense_row, activation_bits=16).graph
-        synapse = graph.by_name["layers.1.mlp.down_proj"]
+        synapse = graph.by_name["lm_head"]
         executor = Executor(graph, (synapse,), strict=True)
         executor.run({synapse.inputs[0]: np.full((1, WIDE_ROW), 2**15 - 1)})
         assert executor.counters.overflows == 1

@@ -19,6 +19,7 @@ from loihi_mmfree.compiler.nodes import (
     block_of,
 )
 from loihi_mmfree.fixedpoint.program import ProgramBuilder
+from loihi_mmfree.fixedpoint.ternary import pack_ternary
 
 
 def echo() -> NeuronGroup:
@@ -31,7 +32,7 @@ def echo() -> NeuronGroup:
 
 
 TOKENS = TokenIn("tokens", (), 4, "tokens.table")
-HEAD = TernarySynapse("head", (Source("echo"),), 3, 4, "head.codes")
+HEAD = TernarySynapse("head", (Source("echo"),), 3, 4, "head.codes", 0, 4)
 LOGITS = LogitsOut("logits", (Source("head"),), 3, 1.0)
 
 
@@ -60,7 +61,7 @@ class TestCheck:
                 id="itself",
             ),
             pytest.param(
-                [TOKENS, echo(), replace(HEAD, columns=5)],
+                [TOKENS, echo(), replace(HEAD, columns=5, source_size=5)],
                 "head: reads 5 elements of echo:out, which sends 4",
                 id="size",
             ),
@@ -79,7 +80,7 @@ class TestCheck:
 
     def test_lists_every_fault(self) -> None:
         with pytest.raises(ValueError, match="not well formed") as raised:
-            graph(TOKENS, TOKENS, replace(echo(), size=5), replace(HEAD, columns=7)).check()
+            graph(TOKENS, TOKENS, replace(echo(), size=5), replace(HEAD, columns=7, source_size=7)).check()
         assert str(raised.value).splitlines()[1:] == [
             "tokens: the name is used twice",
             "echo: reads 5 elements of tokens:out, which sends 4",
@@ -108,7 +109,8 @@ class TestNeighbours:
 @pytest.mark.parametrize(
     ("node", "inputs", "outputs", "latency"),
     [
-        (TernarySynapse("s", (Source("a"),), 3, 4, "codes"), (4,), {"out": 3}, 1),
+        (TernarySynapse("s", (Source("a"),), 3, 4, "codes", 0, 4), (4,), {"out": 3}, 1),
+        (TernarySynapse("s", (Source("a"),), 3, 4, "codes", 8, 16), (16,), {"out": 3}, 1),
         (SumSynapse("s", (Source("a"),), 4), (4,), {"out": 1}, 1),
         (Broadcast("s", (Source("a"),), 4), (1,), {"out": 4}, 1),
         (Delay("s", (Source("a"),), 4, 9), (4,), {"out": 4}, 9),
@@ -136,3 +138,19 @@ def test_a_synapse_states_what_it_takes_gives_and_lasts(
 )
 def test_every_node_belongs_to_a_block(name: str, block: str) -> None:
     assert block_of(name) == block
+
+
+class TestSlices:
+    def test_a_slice_has_no_weights_outside_its_columns(self) -> None:
+        codes = np.array([[1, -1, 0], [0, 1, 1]], dtype=np.int8)
+        synapse = TernarySynapse("s", (Source("a"),), 2, 3, "codes", first_column=4, source_size=9)
+        weights = synapse.weights({"codes": pack_ternary(codes)})
+        assert weights.shape == (2, 9)
+        assert np.array_equal(weights[:, 4:7], codes)
+        assert not weights[:, :4].any()
+        assert not weights[:, 7:].any()
+
+    @pytest.mark.parametrize(("first", "source"), [(3, 16), (4, 7)])
+    def test_a_slice_begins_at_a_byte_and_ends_within_its_source(self, first: int, source: int) -> None:
+        with pytest.raises(ValueError, match=r"s: columns .* no slice of"):
+            TernarySynapse("s", (Source("a"),), 2, 4, "codes", first, source)

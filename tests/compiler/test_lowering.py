@@ -17,6 +17,7 @@ from loihi_mmfree.compiler.passes.lower import lower
 from loihi_mmfree.compiler.reference import evaluate_layers
 from loihi_mmfree.errors import UnsupportedModelError
 from loihi_mmfree.fixedpoint.tables import rsqrt_table, sigmoid_table
+from loihi_mmfree.loihi2.hardware import LOIHI2
 from loihi_mmfree.sim.engine import Engine
 
 PROJECTIONS = {"i_proj", "f_proj", "g_proj", "o_proj", "gate_proj.gate", "gate_proj.up", "down_proj"}
@@ -196,11 +197,11 @@ class TestRefusals:
         stray = Normalise("stray", (Source("embeddings"),), 16, (), (), 0.0, "stray")
         graph = lowered.layers.with_nodes([*lowered.layers.nodes, stray])
         with pytest.raises(TypeError, match="stray: Normalise must be rewritten before lowering"):
-            lower(graph, lowered.checkpoint, lowered.formats)
+            lower(graph, lowered.checkpoint, lowered.formats, LOIHI2)
 
     def test_a_layer_graph_no_pass_has_seen_is_refused_by_name(self, lowered: Any) -> None:
         with pytest.raises(TypeError, match="must be rewritten before lowering"):
-            lower(layer_graph(lowered.checkpoint.config), lowered.checkpoint, lowered.formats)
+            lower(layer_graph(lowered.checkpoint.config), lowered.checkpoint, lowered.formats, LOIHI2)
 
     @pytest.mark.parametrize(
         ("tensor", "name"),

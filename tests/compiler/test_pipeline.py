@@ -18,6 +18,7 @@ from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.compiler.pipeline import Debugging, compile_checkpoint, compile_graph
 from loihi_mmfree.errors import DoesNotFitError, MismatchError, UsageError
 from loihi_mmfree.quantize.config import QuantizationConfig
+from loihi_mmfree.sim.compare import compare_net
 
 
 def test_settings_survive_as_toml() -> None:
@@ -29,7 +30,11 @@ def test_settings_survive_as_toml() -> None:
     ("text", "message"),
     [
         ("weight_bits = 3", "weight_bits is 3"),
-        ("chip = 'loihi9'", "loihi9"),
+        ("chip = 9", "chip is 9"),
+        ("head = 'cloud'", "head is 'cloud'"),
+        ("objective = 'beauty'", "objective is 'beauty'"),
+        ("chips = -1", "chips is -1"),
+        ("straddle = 1", "straddle is 1"),
         ("colour = 1", "unknown colour"),
         ("[quantization]\nactivation_bits = 99", "activation_bits is 99"),
         ("calibration_tokens = 0", "calibration_tokens is 0"),
@@ -68,25 +73,36 @@ def test_verify_stops_a_pass_that_changes_the_logits(
         compile_graph(open_checkpoint(tiny_checkpoint), CompileConfig(), debugging=Debugging(verify=True))
 
 
+def test_a_system_that_nobody_knows_is_refused_with_those_that_are(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"loihi9.*kapoho-point"):
+        compile_checkpoint(tiny_checkpoint, tmp_path / "net", CompileConfig(chip="loihi9"))
+
+
 def test_a_network_that_would_overflow_is_refused_with_every_layer_and_bound(
-    tiny_copy: Path, tmp_path: Path
+    tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    weights = load_file(tiny_copy / "model.safetensors")
-    for layer in (1, 3):
-        name = f"model.layers.{layer}.mlp.down_proj.weight"
-        weights[name] = torch.full_like(weights[name], 0.02)
-    save_file(weights, tiny_copy / "model.safetensors")
-    config = CompileConfig(QuantizationConfig(activation_bits=16))
+    narrow = tmp_path / "narrow.toml"
+    narrow.write_text("accumulator_bits = 20\n")
     with pytest.raises(DoesNotFitError) as refused:
-        compile_checkpoint(tiny_copy, tmp_path / "net", config)
-    # 512 weights of +1 and activations of up to 2**15 - 1.
-    for layer in (1, 3):
-        assert f"layers.{layer}.mlp.down_proj: 24-bit accumulator (rule R2): found {512 * 32767}" in str(
-            refused.value
-        )
-    assert "allowed 8388607" in str(refused.value)
+        compile_checkpoint(tiny_checkpoint, tmp_path / "net", CompileConfig(chip=str(narrow)))
+    for layer in range(4):
+        assert f"layers.{layer}.mlp_norm.rms.sum_low: 20-bit accumulator (rule R2): found" in str(refused.value)
+    assert "allowed 524287" in str(refused.value)
     assert "--act-bits" in str(refused.value)
     assert not (tmp_path / "net").exists()
+
+
+def test_rows_longer_than_an_accumulator_are_split_and_compute_the_same(tiny_copy: Path, tmp_path: Path) -> None:
+    weights = load_file(tiny_copy / "model.safetensors")
+    name = "model.layers.1.mlp.down_proj.weight"
+    weights[name] = torch.full_like(weights[name], 0.02)
+    save_file(weights, tiny_copy / "model.safetensors")
+    # 512 weights of +1 and activations of up to 2**15 - 1 make 24 bits and a sign.
+    config = CompileConfig(QuantizationConfig(activation_bits=16))
+    net, _ = compile_checkpoint(tiny_copy, tmp_path / "net", config, debugging=Debugging(verify=True))
+    parts = [node for node in net.graph if node.name.startswith("layers.1.mlp.down_proj.part_")]
+    assert [type(node).__name__ for node in parts] == ["TernarySynapse", "NeuronGroup"] * 2
+    assert compare_net(net, tiny_copy, lava=False).equal
 
 
 def test_calibration_on_given_ids_replaces_the_text(tiny_checkpoint: Path, tiny_net: Net, tmp_path: Path) -> None:

@@ -91,7 +91,8 @@ def test_a_missing_field_raises_value_error(choice: st.DataObject, data: list[di
         ("TernarySynapse", "rows", True),
         ("TernarySynapse", "rows", "4"),
         ("TernarySynapse", "name", 7),
-        ("TernarySynapse", "columns", 1),
+        ("TernarySynapse", "source_size", 1),
+        ("TernarySynapse", "first_column", -4),
         ("LogitsOut", "scale", "0.5"),
         ("Delay", "steps", True),
         ("Delay", "steps", 0),
@@ -109,7 +110,7 @@ def test_a_field_of_the_wrong_type_or_meaning_is_refused(
 ) -> None:
     damaged = copy.deepcopy(data)
     first(damaged, kind)[field] = value
-    with pytest.raises(ValueError, match=r"not a graph|not well formed|2 to 32 bits|unpack|not a neuron program"):
+    with pytest.raises(ValueError, match=r"not a|no slice|not well formed|2 to 32 bits|unpack"):
         graph_from_data(damaged, {})
 
 

@@ -97,6 +97,16 @@ def test_mmf_tiny_gives_the_engines_logits(tiny_net: Net, granularity: str) -> N
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_lava_over_numpy_gives_the_same_logits(random_graph: Graph, granularity: str) -> None:
+    ids = random_ids(7, 23)
+    with LavaNetwork(random_graph, granularity, kernels="numpy") as network:
+        found = in_calls(network, ids, (4, 1, 2))
+        network.reset()
+        np.testing.assert_array_equal(network.process(ids[:2]), found[:2])
+    np.testing.assert_array_equal(found, Engine(random_graph).process(ids))
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
 def test_stock_lava_gives_the_same_logits(smallest_graph: Graph, granularity: str) -> None:
     ids = random_ids(6, 23)
     with LavaNetwork(smallest_graph, granularity, runtime="stock", timeout_seconds=30) as network:

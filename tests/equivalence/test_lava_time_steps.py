@@ -33,6 +33,7 @@ def what_the_head_sends(net: Net, ids: np.ndarray, steps: int) -> np.ndarray:
             if lava.depth <= step < lava.depth + len(ids):
                 runtime.receive(lava.sink.logits)
             runtime.wait()
+    lava.close()
     return np.stack(sent)
 
 

@@ -13,6 +13,7 @@ import pytest
 from loihi_mmfree.compiler.artifact import Net
 from loihi_mmfree.compiler.graph import Graph, Source
 from loihi_mmfree.compiler.nodes import Delay, NeuronGroup
+from loihi_mmfree.compiler.part import Part
 from loihi_mmfree.errors import SimulationError
 from loihi_mmfree.sim.engine import Engine
 from loihi_mmfree.sim.fast_plan import NotPlannedError, make_plan
@@ -161,14 +162,14 @@ def test_activations_too_wide_for_the_kernels_are_refused(tiny_net: Net) -> None
     wide = replace(group, program=replace(group.program, outputs=outputs))
     graph = tiny_net.graph.with_nodes(wide if node is group else node for node in tiny_net.graph)
     with pytest.raises(NotPlannedError, match="30 bits are too wide"):
-        make_plan(graph, 8, 1, strict=False)
+        make_plan(Part.between_the_hosts_ends(graph), 8, 1, strict=False)
 
 
 def test_delays_cost_nothing(tiny_net: Net) -> None:
     graph = tiny_net.graph
     assert any(isinstance(node, Delay) for node in graph)
     delays = {node.name for node in graph if isinstance(node, Delay)}
-    assert not delays & set(make_plan(graph, 8, 1, strict=False).names)
+    assert not delays & set(make_plan(Part.between_the_hosts_ends(graph), 8, 1, strict=False).names)
 
 
 def test_buffers_do_not_grow_with_the_tokens_read(tiny_net: Net) -> None:

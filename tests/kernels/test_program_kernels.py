@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
 
 import numpy as np
 import pytest
@@ -14,13 +15,27 @@ from loihi_mmfree.fixedpoint.program import Instruction, Port, Program, ProgramB
 pytest.importorskip("numba")
 
 from loihi_mmfree.fixedpoint.kernels.assemble import assemble
-from loihi_mmfree.fixedpoint.kernels.codegen import CompiledPrograms
 from loihi_mmfree.fixedpoint.kernels.layout import MESSAGE_FAULT, SHIFT_FAULT, TABLE_FAULT
+from loihi_mmfree.fixedpoint.kernels.native import CompiledPrograms
+from loihi_mmfree.fixedpoint.kernels.ranges import widths_hold
 from loihi_mmfree.fixedpoint.kernels.structure import Structure
 
 Arrays = Mapping[str, np.ndarray]
 LENGTHS = [1, 3, 31, 64, 65, 128]
 TABLE = np.arange(-50, 47, dtype=np.int64) ** 3
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kept_nowhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compile anew, and leave no machine code behind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.mktemp("objects")))
+        yield
+
+
+@cache
+def compile_structure(structure: Structure) -> CompiledPrograms:
+    return CompiledPrograms([structure])
 
 
 def run_compiled(
@@ -37,8 +52,9 @@ def run_compiled(
         states=len(program.states),
         tables=len(program.tables),
         strict=True,
+        lanes=assembled.lanes,
     )
-    compiled = CompiledPrograms([structure])
+    compiled = compile_structure(structure)
     arguments = (ctypes.c_int64,) * 4
     function = ctypes.CFUNCTYPE(None, *arguments)(compiled.addresses[structure])
     arriving = [inputs[port.name].astype(np.int32) for port in program.inputs]
@@ -203,3 +219,70 @@ def test_random_programs(seed: int) -> None:
     constants = {"each": random.integers(-2047, 2048, size=size), "all": np.array([99])}
     inputs = {name: random.integers(-(2**15), 2**15, size=(4, size)) for name in "ab"}
     assert_equal_to_specification(random_program(seed), constants, {"cubes": TABLE}, inputs)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_widths_that_are_proven_hold(seed: int) -> None:
+    random = np.random.default_rng(2000 + seed)
+    program, constants = (
+        random_program(seed),
+        {"each": random.integers(-2047, 2048, size=64), "all": np.array([99])},
+    )
+    extremes = np.array([-(2**15) + 1, 2**15 - 1, 0, -1, 1])
+    machine = Machine(constants, {"cubes": TABLE}, strict=True)
+    states = {port.name: random.choice(extremes, size=64) for port in program.states}
+    run_program(program, machine, {name: random.choice(extremes, size=(50, 64)) for name in "ab"}, states)
+    if widths_hold(program, constants, {"cubes": TABLE}):
+        assert machine.counters.overflows == 0
+
+
+def requantizer(bits: int = 40) -> Program:
+    """A program like those of a network: 24 bits times 15, rounded and saturated."""
+    b = ProgramBuilder()
+    product = b.mul(b.input("sum", 24), b.immediate(20000), bits=bits)
+    b.send("out", b.saturate(b.shift(product, 20), 12))
+    return b.build()
+
+
+def test_a_program_is_proven_by_its_declared_widths() -> None:
+    assert widths_hold(requantizer(), {}, {})
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param(requantizer(bits=30), id="a register that can overflow"),
+        pytest.param(table_program(), id="a table that can be read outside"),
+        pytest.param(one_instruction("shift_left", 1, 20, bits=60), id="a message that can be too wide"),
+        pytest.param(one_instruction("mantissa", 1, 8), id="a mantissa of what can be negative"),
+        pytest.param(one_instruction("lerp", 3, 12, bits=24), id="a weight that can be beyond one"),
+    ],
+)
+def test_what_declared_widths_leave_open_is_not_proven(program: Program) -> None:
+    assert not widths_hold(program, {}, {"cubes": TABLE})
+
+
+@pytest.mark.parametrize("size", LENGTHS)
+@pytest.mark.parametrize("beyond", [2**23, -(2**23), -(2**23) - 1, 2**31 - 1, -(2**31)])
+def test_inputs_wider_than_declared_are_computed_and_counted(size: int, beyond: int) -> None:
+    values = np.random.default_rng(size).integers(-(2**23) + 1, 2**23, size=(3, size))
+    values[1, size // 2] = beyond
+    assert_equal_to_specification(requantizer(), {}, {}, {"sum": values})
+
+
+@pytest.mark.parametrize("size", LENGTHS)
+def test_states_wider_than_declared_are_computed_and_counted(size: int) -> None:
+    b = ProgramBuilder()
+    b.store("s", b.shift(b.add(b.state("s", 3), b.input("a", 3)), 1, bits=3))
+    b.send("out", b.input("b", 3))
+    inputs = {name: np.full((2, size), 3) for name in "ab"}
+    assert_equal_to_specification(b.build(), {}, {}, inputs)
+
+
+def test_any_processor_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CPU_NAME", "generic")
+    compile_structure.cache_clear()
+    values = np.random.default_rng(0).integers(-(2**23) + 1, 2**23, size=(3, 129))
+    assert_equal_to_specification(requantizer(), {}, {}, {"sum": values})
+    test_random_programs(3)
+    compile_structure.cache_clear()

@@ -14,7 +14,20 @@ import itertools
 
 from loihi_mmfree.fixedpoint.kernels import ternary as kernels
 
-SHAPES = [(1, 1), (1, 4), (3, 7), (4, 64), (5, 255), (7, 256), (9, 257), (13, 300), (6, 1030), (33, 704)]
+SHAPES = [
+    (1, 1),
+    (1, 4),
+    (3, 7),
+    (4, 64),
+    (5, 255),
+    (7, 256),
+    (9, 257),
+    (13, 300),
+    (6, 1030),
+    (33, 704),
+    (5, 128),
+    (7, 321),
+]
 BITS = [2, 8, 12, 14, 16, 17, 22]
 
 
@@ -50,7 +63,9 @@ def matrix_product(codes: np.ndarray, activations: np.ndarray, bits: int, parts:
     values = activations.astype(np.int32).reshape(-1)
     ends = [min(columns, -(-columns * part // parts // 4) * 4) for part in range(parts + 1)]
     for part in range(parts):
-        kernels.split_matrix(values, tokens, columns, ends[part], ends[part + 1], digits, planes, totals[part])
+        kernels.split_matrix(
+            values, tokens, columns, columns, ends[part], ends[part + 1], digits, planes, totals[part]
+        )
     out = np.full(tokens * rows, -1, dtype=np.int32)
     tile = np.zeros(layout.TILE_ROWS * packed.shape[1], dtype=np.int32)
     scratch = np.empty(layout.TILE_ROWS * 64, dtype=np.int32)

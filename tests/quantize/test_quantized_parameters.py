@@ -58,7 +58,7 @@ def test_the_embedding_is_rounded_half_up(tiny):
 
 
 def test_entries_too_large_for_the_format_saturate_and_are_counted(make_checkpoint):
-    table = torch.zeros(23, 16)
+    table = torch.zeros(32, 16)
     table[1, 2], table[3, 4], table[5, 6] = 9.0, -9.0, 0.5
     found = embedding_table(make_checkpoint({"model.embeddings.weight": table}), QFormat(8, 6))
     assert (found.values[1, 2], found.values[3, 4], found.values[5, 6]) == (127, -127, 32)

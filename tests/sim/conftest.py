@@ -48,5 +48,6 @@ def _living_greenlets() -> list[greenlet]:
     return [
         found
         for found in gc.get_objects()
-        if isinstance(found, greenlet) and not found.dead and found is not getcurrent()
+        # isinstance would look through weak proxies, at objects that may be gone.
+        if issubclass(type(found), greenlet) and not found.dead and found is not getcurrent()
     ]

@@ -6,22 +6,23 @@ from dataclasses import replace
 
 from loihi_mmfree.compiler.graph import Graph, Node, Source
 from loihi_mmfree.compiler.nodes import Delay, NeuronGroup
+from loihi_mmfree.compiler.programs import relay_program
 from loihi_mmfree.compiler.schedule import arrival
-from loihi_mmfree.loihi2.hardware import LOIHI2
+from loihi_mmfree.loihi2.hardware import ChipSpec
 
 
-def balance_delays(graph: Graph) -> Graph:
+def balance_delays(graph: Graph, chip: ChipSpec) -> Graph:
     """Put a one-to-one connection between neuron groups that are wired directly, as late as its reader needs.
 
-    Every hop between groups is a synapse of at least one time step. A delay longer than a synapse can hold is
-    a chain of connections.
+    Every hop between groups is a synapse of at least one time step. What takes longer than a synapse can hold
+    is sent on by relays.
     """
     nodes: list[Node] = []
     received: dict[str, int] = {}
     for node in graph:
         if isinstance(node, NeuronGroup):
             received[node.name] = _meeting(graph, node, received)
-            node, inserted = _balanced(graph, node, received)
+            node, inserted = _balanced(graph, node, received, chip.synapse_delay.value + 1)
             nodes += inserted
         else:
             times = (arrival(graph, received, source.node) for source in node.inputs)
@@ -45,20 +46,23 @@ def _meeting(graph: Graph, node: Node, received: dict[str, int]) -> int:
     )
 
 
-def _balanced(graph: Graph, node: NeuronGroup, received: dict[str, int]) -> tuple[NeuronGroup, list[Delay]]:
-    """The group with its direct inputs replaced by delayed connections."""
-    inserted: list[Delay] = []
+def _balanced(
+    graph: Graph, node: NeuronGroup, received: dict[str, int], longest: int
+) -> tuple[NeuronGroup, list[Node]]:
+    """The group with its direct inputs replaced by delayed connections of at most `longest` time steps."""
+    inserted: list[Node] = []
     inputs = list(node.inputs)
-    for position, source in enumerate(node.inputs):
+    for position, (source, port) in enumerate(zip(node.inputs, node.program.inputs, strict=True)):
         if not _is_direct(graph, source):
             continue
-        steps = received[node.name] - received[source.node]
-        longest = LOIHI2.synapse_delay.value + 1
-        name = f"{node.name}.{node.program.inputs[position].name}_delay"
-        while steps > 0:
-            hop = min(steps, longest)
-            suffix = "" if steps <= longest else f"_{steps}"
-            inserted.append(Delay(name + suffix, (source,), node.size, hop))
-            source, steps = inserted[-1].out(), steps - hop
-        inputs[position] = source
+        name, steps = f"{node.name}.{port.name}_delay", received[node.name] - received[source.node]
+        while steps > longest:
+            delay = Delay(f"{name}_{steps}", (source,), node.size, longest)
+            relay = NeuronGroup(
+                f"{delay.name}.relay", (delay.out(),), "Relay", node.size, relay_program(port.bits), (), (), ()
+            )
+            inserted += [delay, relay]
+            source, steps = relay.out(), steps - longest
+        inserted.append(Delay(name, (source,), node.size, steps))
+        inputs[position] = inserted[-1].out()
     return replace(node, inputs=tuple(inputs)), inserted

@@ -19,18 +19,21 @@ from loihi_mmfree.compiler.nodes import (
     TernarySynapse,
     TokenIn,
 )
+from loihi_mmfree.compiler.passes.split_rows import CODES_PER_BYTE, longest_row, row_parts, slices
+from loihi_mmfree.compiler.programs import Accumulator
 from loihi_mmfree.errors import UnsupportedModelError
 from loihi_mmfree.fixedpoint import tables
 from loihi_mmfree.fixedpoint.program import Program
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.fixedpoint.requantizer import Requantizer, fit_multipliers
 from loihi_mmfree.fixedpoint.ternary import pack_ternary
+from loihi_mmfree.loihi2.hardware import ChipSpec
 from loihi_mmfree.quantize.parameters import embedding_table, lower_bounds, ternary_projection
 
 TABLES = {programs.SIGMOID: "tables.sigmoid", programs.RSQRT: "tables.rsqrt"}
 
 
-def lower(graph: Graph, checkpoint: Checkpoint, formats: Mapping[str, QFormat]) -> Graph:
+def lower(graph: Graph, checkpoint: Checkpoint, formats: Mapping[str, QFormat], chip: ChipSpec) -> Graph:
     """Lower a layer graph whose norms share their statistics.
 
     Parameters
@@ -41,13 +44,15 @@ def lower(graph: Graph, checkpoint: Checkpoint, formats: Mapping[str, QFormat]) 
         Where tensors are read from, one at a time.
     formats : mapping site -> QFormat
         From calibration.
+    chip : ChipSpec
+        Rows of weights that exceed its accumulators or axons are split.
 
     Raises
     ------
     UnsupportedModelError
         A scale or gain cannot be written as M * 2**-k.
     """
-    lowering = _Lowering(graph, checkpoint, formats)
+    lowering = _Lowering(graph, checkpoint, formats, chip)
     for node in graph:
         lowering.add(node)
     return Graph(tuple(lowering.nodes), lowering.tensors)
@@ -56,8 +61,10 @@ def lower(graph: Graph, checkpoint: Checkpoint, formats: Mapping[str, QFormat]) 
 class _Lowering:
     """The lowered nodes and tensors so far, and where each layer node's value is to be found."""
 
-    def __init__(self, graph: Graph, checkpoint: Checkpoint, formats: Mapping[str, QFormat]) -> None:
-        self.graph, self.checkpoint, self.formats = graph, checkpoint, formats
+    def __init__(
+        self, graph: Graph, checkpoint: Checkpoint, formats: Mapping[str, QFormat], chip: ChipSpec
+    ) -> None:
+        self.graph, self.checkpoint, self.formats, self.chip = graph, checkpoint, formats, chip
         self.nodes: list[Node] = []
         self.tensors: dict[str, np.ndarray] = {
             TABLES[programs.SIGMOID]: tables.sigmoid_table(),
@@ -65,6 +72,7 @@ class _Lowering:
         }
         self.values: dict[Source, Source] = {}
         self.scales: dict[str, float] = {}
+        self.packed: dict[Source, NDArray[np.uint8]] = {}
         self.projections: dict[str, tuple[NDArray[np.int8], float]] = {}
         self.lower_bounds: NDArray[np.int32] | None = None
 
@@ -86,9 +94,7 @@ class _Lowering:
             case layers.Add():
                 self._residual(node)
             case layers.Logits():
-                source = node.inputs[0]
-                scale = self._accumulator_scale(source)
-                self.nodes.append(LogitsOut(node.name, (self.values[source],), node.size, scale))
+                self._logits(node)
             case layers.MlGru() | layers.Gain():
                 pass  # part of the group that the swish gate behind it becomes
             case _:
@@ -110,8 +116,9 @@ class _Lowering:
         before, after = self._format_of(stream), self.formats[node.name]
         requantizer = self._requantizer(node.name, delta, after)
         squares, gain_shift, constants = self._gained_squares(node, after)
-        program = programs.residual_program(before, after, requantizer, squares, gain_shift)
-        inputs = [self.values[stream], self.values[delta]]
+        sources, (accumulator,) = self._accumulators(delta=delta)
+        program = programs.residual_program(before, after, requantizer, squares, gain_shift, accumulator)
+        inputs = [self.values[stream], *sources]
         self._group(node, node.name, "Residual", program, inputs, constants, {"out": after})
 
     def _mlgru(self, node: layers.SwishGate) -> None:
@@ -127,6 +134,7 @@ class _Lowering:
         if cell.bounded:
             constants["lower_bound"] = self._lower_bound(cell.layer)
         input_format, forget_format = (self.formats[f"{base}.{part}_proj.output"] for part in "if")
+        sources, (i_sum, f_sum, g_sum) = self._accumulators(i=i, f=f, g=g)
         formats = programs.MlGruFormats(
             input=input_format,
             forget=forget_format,
@@ -136,9 +144,9 @@ class _Lowering:
             input_requantizer=self._requantizer(f"{base}.i_proj", i, input_format),
             forget_requantizer=self._requantizer(f"{base}.f_proj", f, forget_format),
             gate_shift=gate_shift,
+            accumulators=(i_sum, f_sum, g_sum),
         )
         program = programs.mlgru_program(formats, cell.bounded, self._squares(node, formats.output))
-        sources = [self.values[source] for source in (i, f, g)]
         kept = {"out": formats.output, "h": formats.state}
         self._group(node, f"{base}.mlgru", "MlGru", program, sources, constants, kept)
 
@@ -146,34 +154,47 @@ class _Lowering:
         base = node.name.removesuffix(".output")
         gate, up = node.inputs
         gate_format, up_format = (self.formats[f"{base}.gate_proj.{part}"] for part in ("gate", "up"))
+        sources, (gate_sum, up_sum) = self._accumulators(gate=gate, up=up)
         formats = programs.GluFormats(
             gate=gate_format,
             up=up_format,
             output=self.formats[node.name],
             gate_requantizer=self._requantizer(gate.node, gate, gate_format),
             up_requantizer=self._requantizer(up.node, up, up_format),
+            accumulators=(gate_sum, up_sum),
         )
         program = programs.glu_program(formats, self._squares(node, formats.output))
-        sources = [self.values[gate], self.values[up]]
         self._group(node, f"{base}.glu", "Glu", program, sources, {}, {"out": formats.output})
 
     # -- norms ----------------------------------------------------------------------------------
 
     def _statistic(self, node: layers.Statistic) -> None:
-        value = self.values[node.inputs[0]]
         squares = programs.square_half_bits(node.columns)
-        sums = []
-        for part in ("high", "low"):
-            source = Source(value.node, f"square_{part}")
-            sums.append(SumSynapse(f"{node.name}.sum_{part}", (source,), node.columns))
         frac = self._square_format(node.inputs[0]).frac
         epsilon = math.floor(node.epsilon * node.columns * 4.0**frac + 0.5)
-        program = programs.rms_program(squares, epsilon)
-        self.nodes += sums
-        self._group(node, node.name, "RmsNorm", program, [each.out() for each in sums], {}, {}, size=1)
+        sums = [self._sums(node, part) for part in ("high", "low")]
+        program = programs.rms_program(squares, epsilon, parts=len(sums[0]))
+        self._group(node, node.name, "RmsNorm", program, [*sums[0], *sums[1]], {}, {}, size=1)
         for part in ("mantissa", "exponent"):
             source = Source(node.name, part)
             self.nodes.append(Broadcast(f"{node.name}.{part}", (source,), node.columns))
+
+    def _sums(self, node: layers.Statistic, part: str) -> list[Source]:
+        """The sum over the high or the low parts of all squares; in slices if both are too many for a neuron."""
+        source = Source(self.values[node.inputs[0]].node, f"square_{part}")
+        name, longest = f"{node.name}.sum_{part}", longest_row(self.chip)
+        if 2 * node.columns <= longest:
+            self.nodes.append(SumSynapse(name, (source,), node.columns))
+            return [Source(name)]
+        made = []
+        for number, columns in enumerate(slices(node.columns, -(-node.columns // longest))):
+            key = f"tables.ones_{len(columns)}"
+            self.tensors[key] = pack_ternary(np.ones((1, len(columns)), dtype=np.int8))
+            shape = 1, len(columns), key, columns.start, node.columns
+            synapse = TernarySynapse(f"{name}.part_{number}", (source,), *shape)
+            self.nodes.append(synapse)
+            made.append(self._relay(synapse))
+        return made
 
     def _scale(self, node: layers.Scale) -> None:
         """One group for all scalings of one norm; the first one met makes it."""
@@ -234,20 +255,77 @@ class _Lowering:
     # -- synapses and parameters --------------------------------------------------------------
 
     def _projection(self, node: layers.Projection) -> None:
+        """Pack the weights; the group that reads the projection makes its synapses."""
         if node.weight not in self.projections:
             self.projections = {node.weight: ternary_projection(self.checkpoint, node.weight)}
         codes, scale = self.projections[node.weight]
-        key = f"{node.name}.codes"
-        self.tensors[key] = pack_ternary(codes[node.first_row : node.first_row + node.size])
+        self.packed[node.out()] = pack_ternary(codes[node.first_row : node.first_row + node.size])
         self.scales[node.name] = scale
-        source = self.values[node.inputs[0]]
-        self.nodes.append(TernarySynapse(node.name, (source,), node.size, node.columns, key))
-        self.values[node.out()] = Source(node.name)
+
+    def _accumulators(self, **projections: Source) -> tuple[list[Source], list[Accumulator]]:
+        """Make the synapses that end at one group, in the order of its accumulators.
+
+        If the rows of one are split, or are too long together, all go through relays, so that their sums
+        still meet in one time step.
+        """
+        parts = {name: self._parts(source) for name, source in projections.items()}
+        columns = {
+            self.values[each.inputs[0]]: each.columns for each in map(self._projection_of, projections.values())
+        }
+        relayed = max(parts.values()) > 1 or sum(columns.values()) > longest_row(self.chip)
+        sources = [
+            part for name, source in projections.items() for part in self._synapses(source, parts[name], relayed)
+        ]
+        return sources, [Accumulator(name, each) for name, each in parts.items()]
+
+    def _parts(self, source: Source) -> int:
+        projection = self._projection_of(source)
+        largest = self._input_format(source).max_int
+        return row_parts(self.packed[source], projection.columns, largest, self.chip)
+
+    def _synapses(self, source: Source, parts: int, relayed: bool) -> list[Source]:
+        """One synapse for each slice of a projection's columns."""
+        projection, packed = self._projection_of(source), self.packed.pop(source)
+        made = []
+        for number, part in enumerate(slices(projection.columns, parts)):
+            name = projection.name if parts == 1 else f"{projection.name}.part_{number}"
+            key = f"{name}.codes"
+            first, end = part.start // CODES_PER_BYTE, -(-part.stop // CODES_PER_BYTE)
+            self.tensors[key] = np.ascontiguousarray(packed[:, first:end])
+            inputs = (self.values[projection.inputs[0]],)
+            shape = projection.size, len(part), key, part.start, projection.columns
+            synapse = TernarySynapse(name, inputs, *shape)
+            self.nodes.append(synapse)
+            made.append(self._relay(synapse) if relayed else synapse.out())
+        return made
+
+    def _relay(self, synapse: TernarySynapse) -> Source:
+        """Neurons that send on what they accumulate."""
+        program = programs.relay_program(programs.ACCUMULATOR_BITS)
+        relay = NeuronGroup(f"{synapse.name}.relay", (synapse.out(),), "Relay", synapse.rows, program, (), (), ())
+        self.nodes.append(relay)
+        return relay.out()
+
+    def _logits(self, node: layers.Logits) -> None:
+        """The host reads the accumulators themselves, so the rows of the head are never split."""
+        source = node.inputs[0]
+        (accumulators,) = self._synapses(source, parts=1, relayed=False)
+        self.nodes.append(LogitsOut(node.name, (accumulators,), node.size, self._accumulator_scale(source)))
+
+    def _projection_of(self, source: Source) -> layers.Projection:
+        projection = self.graph.by_name[source.node]
+        if not isinstance(projection, layers.Projection):
+            raise TypeError(f"{source}: a group accumulates projections, found {type(projection).__name__}")
+        return projection
+
+    def _input_format(self, source: Source) -> QFormat:
+        """Format of the activations that a projection reads."""
+        norm = self.graph.by_name[source.node].inputs[0].node
+        return self.formats[f"{norm.removesuffix('.norm')}.input"]
 
     def _accumulator_scale(self, source: Source) -> float:
         """Real value of one unit of a projection's accumulator."""
-        norm = self.graph.by_name[source.node].inputs[0].node
-        return self.scales[source.node] * self.formats[f"{norm.removesuffix('.norm')}.input"].scale
+        return self.scales[source.node] * self._input_format(source).scale
 
     def _requantizer(self, name: str, source: Source, target: QFormat) -> Requantizer:
         try:

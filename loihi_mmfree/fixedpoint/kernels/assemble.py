@@ -1,4 +1,4 @@
-"""From a neuron program to numbers that the compiled machine (`kernels.machine`) reads.
+"""From a neuron program to numbers that its machine code (`kernels.codegen`) reads.
 
 Registers become places in a small scratch memory, reused as soon as their last reader is done. What depends
 on neither inputs nor states is computed here, once, by the specification itself. Imports no numba.
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.interpreter import Counters, Machine
+from loihi_mmfree.fixedpoint.kernels.ranges import widths_hold
+from loihi_mmfree.fixedpoint.kernels.structure import Lane
 from loihi_mmfree.fixedpoint.program import Instruction, Program
 
 
@@ -51,6 +53,8 @@ Registers are given by number. Of named operands, the first operand column holds
 state, table or output in the program's own list of them.
 """
 TARGET, FIRST, SECOND, THIRD, IMMEDIATE, BITS = range(1, 7)
+NARROW_BITS = 31
+"""A register of so many bits is held in a lane of 32, with room to add the half of a rounding shift."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,16 @@ class Assembled:
         Number of registers.
     counters : Counters
         What evaluating `fixed` counts, once in every call of the specification.
+    lanes : tuple of Lane
+        How wide each instruction computes and each of `fixed` is; empty if the declared widths of inputs and
+        states do not prove all others.
     """
 
     code: NDArray[np.int64]
     fixed: tuple[tuple[int, Integers], ...]
     registers: int
     counters: Counters
+    lanes: tuple[Lane, ...]
 
 
 def assemble(
@@ -106,7 +114,38 @@ def assemble(
         "table": list(program.tables),
     }
     code = np.array([_row(each, places, lists) for each in body], dtype=np.int64).reshape(-1, WIDTH)
-    return Assembled(code, tuple((places[name], value) for name, value in fixed.items()), count, machine.counters)
+    numbered = tuple((places[name], value) for name, value in fixed.items())
+    proven = widths_hold(program, constants, tables)
+    lanes = _lanes(program, body, list(fixed)) if proven else ()
+    return Assembled(code, numbered, count, machine.counters, lanes)
+
+
+def _lanes(program: Program, body: list[Instruction], fixed: list[str]) -> tuple[Lane, ...]:
+    """Return how wide each instruction of the body computes, then how wide each fixed register is."""
+    bits = {each.target: each.bits for each in program.instructions if each.target}
+    found = [_lane(each, [bits[name] for name in each.registers]) for each in body]
+    return (*found, *(Lane.WIDE if bits[name] > NARROW_BITS else Lane.NARROW for name in fixed))
+
+
+def _lane(each: Instruction, operands: list[int]) -> Lane:
+    """Return how wide an instruction has to compute, given the widths of its operands."""
+    if each.operation in ("store", "send", "input", "state"):
+        return Lane.WIDE if each.bits > NARROW_BITS else Lane.NARROW
+    if each.bits > NARROW_BITS:
+        return Lane.WIDE
+    match each.operation:
+        case "table":
+            wide = False
+        case "shift_right_by" | "exponent" | "mantissa":
+            wide = True
+        case "lerp":
+            # |w a + (1 - w) b|, rounded, stays below this power of two.
+            wide = max(operands[1:]) - 1 + each.immediate > NARROW_BITS
+        case "select":
+            wide = max(operands[1:]) > NARROW_BITS
+        case _:
+            wide = max(operands) > NARROW_BITS or each.immediate > NARROW_BITS - 1
+    return Lane.WIDE_INSIDE if wide else Lane.NARROW
 
 
 def _moving_registers(program: Program) -> set[str]:

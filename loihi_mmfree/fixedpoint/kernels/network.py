@@ -9,30 +9,44 @@ SUM
     1 input, 2 number of summands, 3 output
 SPLIT
     1 input, 2 columns, 3 digits, 4 place in `planes`, 5 place in `matrices`, 6 totals, 7 whether only the
-    last token matters to what follows, when only its logits are wanted
+    last token matters to what follows, when only its logits are wanted, 8 elements from token to token, 9
+    whether many vectors become sums to look up, if the machine can; all threads meet before that
 TERNARY
     1 address of the packed weights, 2 bytes in a row, 3 rows, 4 to 6 as above, 7 likewise, 8 output or -1 for
-    the logits, 9 digits
+    the logits, 9 digits, 10 whether many vectors are sums to look up
 GROUP
     1 neurons, 2 address of the function, 3 row in `code`, 4 and 5 begin and end in `links`, 6 whether all
     threads compute it
+COUNT
+    1 input, 2 its size, 3 number of the message, 4 whether all threads wrote it
 """
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-from typing import Any
+from numba import carray, njit
 
-from numba import njit
-
-from loihi_mmfree.fixedpoint.kernels import layout
-from loihi_mmfree.fixedpoint.kernels.memory import call_program, wait_for_all
+from loihi_mmfree.fixedpoint.kernels import layout, memory
+from loihi_mmfree.fixedpoint.kernels.assemble import WIDTH as CODE_WIDTH
+from loihi_mmfree.fixedpoint.kernels.job import FIRST_BUFFER, JOB_SIZE, Buffer, Setting
+from loihi_mmfree.fixedpoint.kernels.memory import (
+    await_job,
+    call_program,
+    claim_helpers,
+    long_pointer,
+    post_job,
+    signed_byte_pointer,
+    wait_for_all,
+    wait_for_helpers,
+    word_pointer,
+)
+from loihi_mmfree.fixedpoint.kernels.sum_vectors import sums_are_compiled
+from loihi_mmfree.fixedpoint.kernels.sums import multiply_sums, tabulate_sums
 from loihi_mmfree.fixedpoint.kernels.ternary import multiply_matrix, multiply_vector, split_matrix, split_vector
 
+UNIT_COLUMNS, SUM_BITS = layout.UNIT_COLUMNS, layout.SUM_BITS
 SHARE, MESSAGE_FAULT, ACTIVATION_FAULT = layout.SHARE, layout.MESSAGE_FAULT, layout.ACTIVATION_FAULT
-_BARRIER, _SUM, _SPLIT, _TERNARY = map(
-    int, (layout.Step.BARRIER, layout.Step.SUM, layout.Step.SPLIT, layout.Step.TERNARY)
+_BARRIER, _SUM, _SPLIT, _TERNARY, _COUNT = map(
+    int, (layout.Step.BARRIER, layout.Step.SUM, layout.Step.SPLIT, layout.Step.TERNARY, layout.Step.COUNT)
 )
 _VALUES, _SHARED_VALUE, _STATE, _CONSTANTS, _SHARED_CONSTANT, _TABLE = map(
     int,
@@ -79,21 +93,27 @@ def _sum(step, tokens, values, limit):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _split(step, thread, threads, tokens, last_only, values, planes, matrices):  # type: ignore[no-untyped-def]
-    begin, columns, digits, totals = step[1], step[2], step[3], step[6]
+def _split(step, thread, threads, tokens, last_only, values, planes, matrices, scratch):  # type: ignore[no-untyped-def]
+    begin, columns, digits, totals, stride = step[1], step[2], step[3], step[6], step[8]
     low, high = _share(columns, thread, threads)
     wide = 0
     for token in range(tokens):
-        row = values[begin + token * columns : begin + (token + 1) * columns]
-        for at in range(low, high):
-            wide |= row[at] ^ (row[at] >> 31)
+        first = begin + token * stride
+        share = values[first + low : first + high]
+        for at in range(share.size):
+            wide |= share[at] ^ (share[at] >> 31)
     if tokens == 1 or (last_only and step[7]):
-        row = values[begin + (tokens - 1) * columns : begin + tokens * columns + 4]
+        last = begin + (tokens - 1) * stride
+        row = values[last : last + columns + 4]
         values[totals + thread] = split_vector(row, low, high, digits, planes[step[4] :])
+    elif step[9] and sums_are_compiled():
+        units = (columns + UNIT_COLUMNS - 1) // UNIT_COLUMNS
+        some, end = units * thread // threads, units * (thread + 1) // threads
+        tabulate_sums(values[begin:], tokens, columns, stride, some, end, matrices[step[5] :], scratch)
     else:
         sums = values[totals + thread * tokens : totals + (thread + 1) * tokens]
-        split_matrix(values[begin:], tokens, columns, low, high, digits, matrices[step[5] :], sums)
-    most = 7 if digits == 1 else 13 if digits == 2 else 27
+        split_matrix(values[begin:], tokens, columns, stride, low, high, digits, matrices[step[5] :], sums)
+    most = SUM_BITS - 1 if step[9] else 7 if digits == 1 else 13 if digits == 2 else 27
     return ACTIVATION_FAULT if wide >> most else 0
 
 
@@ -110,6 +130,8 @@ def _ternary(  # type: ignore[no-untyped-def]
         for each in range(threads):
             total += values[totals + each]
         multiply_vector(step[1], step[2], low, high, planes[step[4] :], digits, total, out, scratch)
+    elif step[10] and sums_are_compiled():
+        multiply_sums(step[1], step[2], rows, low, high, tokens, matrices[step[5] :], out, tile, scratch)
     else:
         multiply_matrix(
             step[1], step[2], rows, low, high, tokens, matrices[step[5] :], digits, values[totals:], threads,
@@ -165,94 +187,159 @@ def _group(  # type: ignore[no-untyped-def]
         call_program(step[2], end - first, instructions, addresses.ctypes.data, memory.ctypes.data)
 
 
-def _source_digest() -> int:
-    """Return a number that changes with the source of any kernel."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return int.from_bytes(digest.digest()[:7], "big")
+@njit(nogil=True)
+def _count(step, thread, threads, tokens, values):  # type: ignore[no-untyped-def]
+    """How many elements of a message are not zero, in this thread's share."""
+    begin, size = step[1], step[2]
+    low, high = _share(size, thread, threads)
+    if step[4]:
+        low, high = (0, size) if thread == 0 else (0, 0)
+    count = 0
+    for token in range(tokens):
+        row = values[begin + token * size + low : begin + token * size + high]
+        for at in range(row.size):
+            count += row[at] != 0
+    return count
 
 
-def _compile(sources: int) -> Any:
-    # numba's cache knows this file and what this function closes over, but not the other files whose
-    # functions end up in the machine code; `sources` stands for them.
-    def run_network(  # type: ignore[no-untyped-def]
-        thread, threads, tokens, last_only, plan, code, links, values, logits, planes, matrices,
-        constants, state_memory, table_memory, memory, tiles, scratch, counters, strict,
-        accumulator_bits, arrivals, yield_address,
-    ):  # fmt: skip
-        """Run tokens through a network.
-
-        Parameters
-        ----------
-        thread, threads : int64
-            This thread's number, and how many run the same call.
-        tokens : int64
-        last_only : bool
-            Compute the logits of the last token alone.
-        plan : int64 array [steps, STEP_WIDTH]
-            See the module.
-        code, links : int64 arrays
-            Assembled programs, and what they are given: (Link, place).
-        values : int32 array
-        logits : int32 array [tokens * V] or [V]
-        planes : int8 array
-        matrices : int32 array
-        constants, state_memory : int64 arrays
-        table_memory : int32 array
-        memory : int64 array [threads, 8 + LINKS]
-        tiles, scratch : int32 arrays [threads, ...]
-        counters : int64 array [threads, 8]
-            Saturations, overflows, and the first fault with its step, are added up here.
-        strict : bool
-            Count overflows.
-        accumulator_bits : int64
-        arrivals : int64
-            Address of a counter that is zero.
-        yield_address : int64
-            See `memory.wait_for_all`.
-        """
-        limit = 1 << (accumulator_bits - 1) if strict else 0
-        barriers = 0
-        counts = counters[thread]
-        if sources < 0:
-            return
-        for number in range(plan.shape[0]):
-            step = plan[number]
-            kind = step[0]
-            fault = 0
-            if kind == _BARRIER:
-                if threads > 1:
-                    barriers += 1
-                    wait_for_all(arrivals, barriers * threads, yield_address)
-            elif kind == _SUM:
-                wide, fault = _sum(step, tokens, values, 1 << (accumulator_bits - 1))
-                if thread == 0 and strict:
-                    counts[1] += wide
-            elif kind == _SPLIT:
-                fault = _split(step, thread, threads, tokens, last_only, values, planes, matrices)
-            elif kind == _TERNARY:
-                counts[1] += _ternary(
-                    step, thread, threads, tokens, last_only, values, logits, planes, matrices, tiles[thread],
-                    scratch[thread], limit,
-                )  # fmt: skip
-            else:
-                own = memory[thread]
-                _group(
-                    step, thread, threads, tokens, values, code, links, constants, state_memory, table_memory, own
-                )
-                fault = own[2]
-                if thread == 0 or not step[6]:
-                    counts[0] += own[0]
-                    counts[1] += own[1]
-            if fault != 0 and counts[2] == 0:
-                counts[2] = fault
-                counts[3] = number
-
-    try:
-        return njit(nogil=True, cache=True)(run_network)
-    except RuntimeError:  # neither this folder nor the user's cache can be written
-        return njit(nogil=True)(run_network)
+@njit(nogil=True)
+def _bytes(job, which):  # type: ignore[no-untyped-def]
+    place = FIRST_BUFFER + 2 * which
+    return carray(signed_byte_pointer(job[place]), (job[place + 1],))
 
 
-run_network = _compile(_source_digest())
+@njit(nogil=True)
+def _words(job, which):  # type: ignore[no-untyped-def]
+    place = FIRST_BUFFER + 2 * which
+    return carray(word_pointer(job[place]), (job[place + 1],))
+
+
+@njit(nogil=True)
+def _longs(job, which):  # type: ignore[no-untyped-def]
+    place = FIRST_BUFFER + 2 * which
+    return carray(long_pointer(job[place]), (job[place + 1],))
+
+
+@njit(nogil=True)
+def _rows(job, which, width):  # type: ignore[no-untyped-def]
+    place = FIRST_BUFFER + 2 * which
+    return carray(long_pointer(job[place]), (job[place + 1] // width, width))
+
+
+@njit(nogil=True)
+def _part(buffer, thread, threads):  # type: ignore[no-untyped-def]
+    size = buffer.size // threads
+    return buffer[thread * size : (thread + 1) * size]
+
+
+@njit(nogil=True)
+def run_network(thread, threads, job, arrivals, yield_address):  # type: ignore[no-untyped-def]
+    """Walk through a plan.
+
+    Parameters
+    ----------
+    thread, threads : int64
+        This thread's number, and how many run the same job.
+    job : int64 array
+        See `job`; of its buffers, `VALUES`, `LOGITS`, `MATRICES`, `TABLES`, `TILES` and `SCRATCH` hold int32,
+        `PLANES` int8 and the others int64. `LOGITS` is [tokens * V], or [V] for the last alone; `MEMORY`,
+        `TILES`, `SCRATCH`, `COUNTERS` and `MESSAGES` have a row for each thread. To `COUNTERS` are added
+        saturations and overflows, and the first fault is kept with its step; to `MESSAGES`, elements that
+        are not zero.
+    arrivals : int64
+        Address of a counter that is zero.
+    yield_address : int64
+        See `memory.wait_for_all`.
+    """
+    tokens, last_only, strict = job[Setting.TOKENS], job[Setting.LAST_ONLY] != 0, job[Setting.STRICT] != 0
+    limit = 1 << (job[Setting.ACCUMULATOR_BITS] - 1)
+    rows = job[Setting.THREADS]
+    plan = _rows(job, Buffer.PLAN, layout.STEP_WIDTH)
+    links = _rows(job, Buffer.LINKS, 2)
+    code = _rows(job, Buffer.CODE, CODE_WIDTH)
+    values, logits = _words(job, Buffer.VALUES), _words(job, Buffer.LOGITS)
+    planes, matrices = _bytes(job, Buffer.PLANES), _words(job, Buffer.MATRICES)
+    constants, states, tables = (
+        _longs(job, Buffer.CONSTANTS),
+        _longs(job, Buffer.STATES),
+        _words(job, Buffer.TABLES),
+    )
+    own = _part(_longs(job, Buffer.MEMORY), thread, rows)
+    tile = _part(_words(job, Buffer.TILES), thread, rows)
+    scratch = _part(_words(job, Buffer.SCRATCH), thread, rows)
+    counts = _part(_longs(job, Buffer.COUNTERS), thread, rows)
+    messages = _part(_longs(job, Buffer.MESSAGES), thread, rows)
+    barriers = 0
+    for number in range(plan.shape[0]):
+        step = plan[number]
+        kind = step[0]
+        fault = 0
+        if kind == _BARRIER:
+            if threads > 1:
+                barriers += 1
+                wait_for_all(arrivals, barriers * threads, yield_address)
+        elif kind == _SUM:
+            wide, fault = _sum(step, tokens, values, limit)
+            if thread == 0 and strict:
+                counts[1] += wide
+        elif kind == _SPLIT:
+            if step[9] and tokens > 1 and threads > 1:
+                # A unit's columns may have been written by two threads.
+                barriers += 1
+                wait_for_all(arrivals, barriers * threads, yield_address)
+            fault = _split(step, thread, threads, tokens, last_only, values, planes, matrices, scratch)
+        elif kind == _TERNARY:
+            counts[1] += _ternary(
+                step, thread, threads, tokens, last_only, values, logits, planes, matrices, tile, scratch,
+                limit if strict else 0,
+            )  # fmt: skip
+        elif kind == _COUNT:
+            messages[step[3]] += _count(step, thread, threads, tokens, values)
+        else:
+            _group(step, thread, threads, tokens, values, code, links, constants, states, tables, own)
+            fault = own[2]
+            if thread == 0 or not step[6]:
+                counts[0] += own[0]
+                counts[1] += own[1]
+        if fault != 0 and counts[2] == 0:
+            counts[2] = fault
+            counts[3] = number
+
+
+def take_part(thread, control, job, members, patience, yield_address):  # type: ignore[no-untyped-def]
+    """Lead a team through a job, or help with one.
+
+    Parameters
+    ----------
+    thread : int64
+        0 leads. A helper has a number of its own from 1 on, and waits for a job.
+    control : int64
+        Address of what the team agrees by, see `memory`.
+    job : int64
+        Address of the job, for the leader.
+    members : int64
+        How many shall do it, for the leader.
+    patience : int64
+        How many times to look whether the helpers are ready, or, for a helper, whether there is a job.
+    yield_address : int64
+        See `memory.wait_for_all`.
+
+    Returns
+    -------
+    bool
+        Whether the job was done: false for a leader whose helpers did not get ready. Helpers return false
+        when they have waited long enough.
+    """
+    arrivals = control + 8 * memory.ARRIVALS
+    if thread == 0:
+        if not claim_helpers(control, members, patience, yield_address):
+            return False
+        post_job(control, job, members)
+        run_network(thread, members, carray(long_pointer(job), (JOB_SIZE,)), arrivals, yield_address)
+        wait_for_helpers(control, members, yield_address)
+        return True
+    agreed = carray(long_pointer(control), (memory.STATES,))
+    while await_job(control, thread, patience, yield_address):
+        posted = carray(long_pointer(agreed[memory.JOB]), (JOB_SIZE,))
+        run_network(thread, agreed[memory.MEMBERS], posted, arrivals, yield_address)
+    return False

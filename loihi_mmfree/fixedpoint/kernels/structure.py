@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Lane(IntEnum):
+    """How wide a lane of a vector an instruction takes, where the widths of all registers are proven."""
+
+    NARROW = 0
+    """32 bits."""
+    WIDE_INSIDE = 1
+    """64 bits to compute in; the result fits 32."""
+    WIDE = 2
+    """64 bits."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +32,9 @@ class Structure:
         How many there are.
     strict : bool
         Whether values wider than their register are counted.
+    lanes : tuple of Lane
+        Of each instruction, then of each fixed register; empty if inputs and states within their declared
+        widths are no proof that all registers are (`ranges.widths_hold`).
     """
 
     code: tuple[tuple[int, ...], ...]
@@ -29,6 +44,7 @@ class Structure:
     states: int
     tables: int
     strict: bool
+    lanes: tuple[Lane, ...]
 
     @property
     def addresses(self) -> int:

@@ -11,6 +11,7 @@ from numba import carray, njit
 
 from loihi_mmfree.fixedpoint.kernels.layout import BLOCK_COLUMNS, TILE_ROWS
 from loihi_mmfree.fixedpoint.kernels.memory import byte_pointer
+from loihi_mmfree.fixedpoint.kernels.split import split_columns, split_tile
 from loihi_mmfree.fixedpoint.kernels.vectors import dot_rows, dot_tile
 
 ROWS = 4
@@ -64,6 +65,17 @@ def split_vector(values, low, high, digits, planes):  # type: ignore[no-untyped-
     """
     at = low // 4
     end = (high + 3) // 4
+    # Sixteen bytes of a plane at a time, as long as they lie in one block.
+    while 4 * at + 64 <= high and at % 16 == 0:
+        source = values[4 * at :].ctypes.data
+        plane = planes[(at // 64) * digits * 256 + at % 64 :].ctypes.data
+        if digits == 1:
+            split_columns(1, source, plane)
+        elif digits == 2:
+            split_columns(2, source, plane)
+        else:
+            split_columns(4, source, plane)
+        at += 16
     while at < end:
         block, lane = at // 64, at % 64
         count = min(end - at, 64 - lane)
@@ -73,9 +85,14 @@ def split_vector(values, low, high, digits, planes):  # type: ignore[no-untyped-
                 plane = planes[first : first + count]
                 _split_lanes(values, 4 * at, count, high, place, digit, digits, plane)
         at += count
+    return _total(values[low:high])
+
+
+@njit(nogil=True)
+def _total(values):  # type: ignore[no-untyped-def]
     total = 0
-    for column in range(low, high):
-        total += values[column]
+    for at in range(values.size):
+        total += values[at]
     return total
 
 
@@ -147,13 +164,15 @@ def multiply_vector(packed, stride, low, high, planes, digits, total, out, scrat
 
 
 @njit(nogil=True)
-def split_matrix(values, tokens, columns, low, high, digits, planes, totals):  # type: ignore[no-untyped-def]
+def split_matrix(values, tokens, columns, stride, low, high, digits, planes, totals):  # type: ignore[no-untyped-def]
     """Write columns low..high of many activation vectors as `multiply_matrix` wants them.
 
     Parameters
     ----------
-    values : int32 array, at least [tokens * columns]
+    values : int32 array, at least [(tokens - 1) * stride + columns]
     tokens, columns : int64
+    stride : int64
+        Elements from one vector to the next, of which `columns` are taken.
     low, high : int64
         `low` is a multiple of four, and `high` one or the number of columns.
     digits : int64
@@ -165,37 +184,38 @@ def split_matrix(values, tokens, columns, low, high, digits, planes, totals):  #
     """
     wide = 64 // digits
     groups = (columns + 3) // 4
+    begin = low
+    if low % 4 == 0:
+        while begin + 64 <= high:
+            _split_tiles(values, tokens, stride, begin, groups, digits, planes)
+            begin += 64
     for token in range(tokens):
-        row = values[token * columns : (token + 1) * columns]
+        row = values[token * stride : token * stride + columns]
         first = (token // wide) * groups * 64 + token % wide
-        whole = high // 4 if high % 4 else (high + 3) // 4
-        total = 0
-        if digits == 2:
-            for group in range(low // 4, whole):
-                a, b, c, d = row[4 * group], row[4 * group + 1], row[4 * group + 2], row[4 * group + 3]
-                total += a + b + c + d
-                ah, bh, ch, dh = (a + 64) >> 7, (b + 64) >> 7, (c + 64) >> 7, (d + 64) >> 7
-                at = first + group * 64
-                planes[at + wide] = (ah & 255) | ((bh & 255) << 8) | ((ch & 255) << 16) | (dh << 24)
-                al, bl, cl, dl = a - (ah << 7), b - (bh << 7), c - (ch << 7), d - (dh << 7)
-                planes[at] = (al & 255) | ((bl & 255) << 8) | ((cl & 255) << 16) | (dl << 24)
-        else:
-            for group in range(low // 4, whole):
-                for digit in range(digits):
-                    word = 0
-                    for place in range(4):
-                        word |= (_digit(row[4 * group + place], digit, digits) & 255) << (8 * place)
-                    planes[first + group * 64 + digit * wide] = word
-                total += row[4 * group] + row[4 * group + 1] + row[4 * group + 2] + row[4 * group + 3]
-        for group in range(whole, (high + 3) // 4):
+        for group in range(begin // 4, (high + 3) // 4):
             for digit in range(digits):
                 word = 0
-                for place in range(high - 4 * group):
+                for place in range(min(4, high - 4 * group)):
                     word |= (_digit(row[4 * group + place], digit, digits) & 255) << (8 * place)
                 planes[first + group * 64 + digit * wide] = word
-            for column in range(4 * group, high):
-                total += row[column]
-        totals[token] = total
+        totals[token] = _total(row[low:high])
+
+
+@njit(nogil=True)
+def _split_tiles(values, tokens, stride, begin, groups, digits, planes):  # type: ignore[no-untyped-def]
+    """Write columns begin..begin + 64 of all vectors."""
+    wide = 64 // digits
+    for token in range(0, tokens, 16):
+        count = min(16, tokens - token)
+        source = values[token * stride + begin :].ctypes.data
+        place = (token // wide) * groups * 64 + begin * 16 + token % wide
+        target = planes[place:].ctypes.data
+        if digits == 1:
+            split_tile(1, source, 4 * stride, count, target)
+        elif digits == 2:
+            split_tile(2, source, 4 * stride, count, target)
+        else:
+            split_tile(4, source, 4 * stride, count, target)
 
 
 @njit(nogil=True)

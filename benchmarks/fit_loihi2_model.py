@@ -1,0 +1,132 @@
+"""Fit the time and energy model to the published system; print the parameters, the residual and the sensitivity.
+
+    python benchmarks/fit_loihi2_model.py            # from the workload the package carries, a second
+    python benchmarks/fit_loihi2_model.py --count    # count that workload anew first, a minute
+
+The workload is that of the published system as this package would place it: the 370M with 8-bit weights and
+activations, a block on each of 24 chips, the head on the host, zeros at the inputs of projections as published.
+It needs no checkpoint: what is counted depends on shapes and programs, so the weights are all ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import torch
+
+import loihi_mmfree
+from loihi_mmfree.checkpoint import Checkpoint, ModelConfig
+from loihi_mmfree.checkpoint.config import PUBLISHED_CONFIGS
+from loihi_mmfree.checkpoint.tensors import expected_shapes
+from loihi_mmfree.compiler.graph import Graph
+from loihi_mmfree.compiler.pipeline import run_passes
+from loihi_mmfree.compiler.place.placer import Request, place
+from loihi_mmfree.fixedpoint.qformat import QFormat
+from loihi_mmfree.loihi2.hardware import LOIHI2
+from loihi_mmfree.report.fit import FITTED, PUBLISHED, REFERENCE_FILE, fit, reference_workload
+from loihi_mmfree.report.model import predict, stage_seconds
+from loihi_mmfree.report.parameters import ModelParameters, load_parameters
+from loihi_mmfree.report.published import load_published
+from loihi_mmfree.report.sensitivity import fitted_ranges, sensitivity
+from loihi_mmfree.report.workload import CoreLoad, StepLoad, Workload, count_workload
+from loihi_mmfree.sim.activity import with_zeros
+
+PUBLISHED_CHIPS = 24
+REFERENCE = Path(loihi_mmfree.__file__).parent / "data" / REFERENCE_FILE
+
+
+@dataclass(frozen=True)
+class OnesCheckpoint:
+    """A checkpoint of a model's shape that holds ones and takes no memory."""
+
+    config: ModelConfig
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """Return the tensor of a name."""
+        return torch.ones(1).expand(expected_shapes(self.config)[name])
+
+
+class PlainFormats(dict[str, QFormat]):
+    """8 bits at the inputs of projections, 16 elsewhere; binary points that suit ones."""
+
+    def __missing__(self, site: str) -> QFormat:
+        return QFormat(8, 5) if site.endswith(".input") else QFormat(16, 10)
+
+
+def shape_graph(config: ModelConfig) -> Graph:
+    """Return the lowered graph of a model's shape."""
+    return run_passes(cast(Checkpoint, OnesCheckpoint(config)), PlainFormats(), LOIHI2)
+
+
+def count_reference() -> Workload:
+    graph = shape_graph(PUBLISHED_CONFIGS["370M"])
+    placement = place(graph, LOIHI2, Request(weight_bits=8))
+    if placement.chips_used != PUBLISHED_CHIPS:
+        raise SystemExit(
+            f"the published system has {PUBLISHED_CHIPS} chips, this placement {placement.chips_used}"
+        )
+    activity = replace(
+        with_zeros(graph, load_published().zeros), origin="published shares of zeros, 370M at 8 bit"
+    )
+    return count_workload(graph, placement, activity, LOIHI2)
+
+
+def in_sequence(workload: Workload, parameters: ModelParameters) -> Workload:
+    """Return a workload whose cores take the sum of their stages: all of it as time in the synapses."""
+    scale = parameters.core_time_scale.si * parameters.synaptic_operation_time.si
+
+    def step(each: StepLoad) -> StepLoad:
+        longest = max((sum(stage_seconds(core, parameters).values()) for core in each.cores), default=0.0)
+        return replace(each, cores=(CoreLoad(synaptic_operations=longest / scale),))
+
+    return replace(
+        workload, pipelined=step(workload.pipelined), steps=tuple(step(each) for each in workload.steps)
+    )
+
+
+def residual(workload: Workload, parameters: ModelParameters) -> str:
+    try:
+        found = predict(workload, fit(workload, parameters)).generate.tokens_per_s
+    except ValueError as error:
+        return f"no fit: {error}"
+    return f"{found:.1f} tokens/s, {found / PUBLISHED.generate_tokens_per_s - 1:+.1%}"
+
+
+def print_residuals(workload: Workload, parameters: ModelParameters) -> None:
+    """Print the prediction that is not fitted, of the model and of two other structures."""
+    constant = parameters.with_values(barrier_multi_chip=0.0)
+    print(f"\ngenerate, predicted, not fitted; published {PUBLISHED.generate_tokens_per_s} tokens/s")
+    print("| structure | predicted, residual |\n|---|---|")
+    print(f"| the model | {residual(workload, parameters)} |")
+    print(f"| stages of a core one after another | {residual(in_sequence(workload, parameters), parameters)} |")
+    print(f"| the cost of several chips a factor, not a barrier | {residual(workload, constant)} |\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Fit the time and energy model to the published system.")
+    parser.add_argument("--count", action="store_true", help="count the workload anew and replace the package's")
+    if parser.parse_args().count:
+        REFERENCE.write_text(json.dumps(count_reference().to_dict(), indent=1) + "\n")
+    workload, shipped = reference_workload(), load_parameters()
+    parameters = fit(workload, shipped)
+    ranges = fitted_ranges(workload, shipped)
+    print("| fitted parameter | value | low | high | unit | shipped |\n|---|---|---|---|---|---|")
+    for name in FITTED:
+        each, (low, high) = parameters.named()[name], ranges[name]
+        was = shipped.named()[name].value
+        print(f"| {name} | {each.value:.6g} | {low:.4g} | {high:.4g} | {each.unit} | {was:.6g} |")
+    print_residuals(workload, shipped)
+    print("| parameter | low | high | generate tokens/s at low | at high |\n|---|---|---|---|---|")
+    for row in sensitivity(workload, shipped, workload):
+        ends = " | ".join(
+            "no fit" if end is None else f"{end.generate.tokens_per_s:.1f}" for end in (row.low, row.high)
+        )
+        print(f"| {row.name} | {row.low_value:g} {row.unit} | {row.high_value:g} {row.unit} | {ends} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""loihi-mmfree report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from loihi_mmfree.cli.output import JSON_OPTION, print_json, print_table, write_whole
+
+
+def report(
+    net: Path = typer.Argument(..., metavar="NET", help="Folder of a compiled network."),
+    sweep: bool = typer.Option(
+        False, "--sweep", help="Also weight bits, chips, zeros and activation bits: places the network anew."
+    ),
+    html: Path | None = typer.Option(
+        None, "--html", metavar="FILE", help="Write it as one page with plots and the chip map."
+    ),
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Say what to expect on Loihi 2: throughput and energy, modelled, beside published measurements."""
+    from loihi_mmfree import api
+    from loihi_mmfree.report.tables import notes, tables
+
+    loaded = api.load(net)
+    made = api.report(loaded, sweep=sweep)
+    for table in tables(made):
+        print_table(table.title, table.columns, table.rows)
+    for note in notes(made):
+        typer.echo(note)
+    if html is not None:
+        from loihi_mmfree.report.page import report_page
+
+        write_whole(html, report_page(made, loaded).encode(), "--html")
+    if as_json:
+        print_json(made.to_dict())

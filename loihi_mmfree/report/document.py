@@ -1,0 +1,253 @@
+"""The report as data: every number with unit and provenance. docs/reports.md describes the JSON form."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loihi_mmfree.compiler.artifact import Net
+from loihi_mmfree.report.comparison import ComparisonRow, comparison
+from loihi_mmfree.report.fit import PUBLISHED, fit, reference_workload
+from loihi_mmfree.report.model import PHASES, Phase, Prediction, Session, predict, session
+from loihi_mmfree.report.parameters import ModelParameters, load_parameters
+from loihi_mmfree.report.published import Published, load_published
+from loihi_mmfree.report.quantity import Quantity
+from loihi_mmfree.report.sensitivity import Sensitivity, sensitivity
+from loihi_mmfree.report.sweep import SweepRow, sweep
+from loihi_mmfree.report.workload import Workload, count_workload
+from loihi_mmfree.sim.activity import Activity, load_activity, projection_zeros, worst_case
+
+SCHEMA_VERSION = 1
+MEASUREMENT_METHOD = "modelled"
+NOT_MODELLED = (
+    "the host: embedding, sampling, the head where it is not on chip, and the way between host and chips",
+    "congestion in the mesh beyond the busiest link, and links between chips, whose speed is not public",
+    "measured costs of Loihi 2's operations: those of Loihi 1 were scaled, and the scale fitted to one system",
+    "placement, program length and number of steps of the published system, which are not public",
+    "supply losses, temperature, voltage and the spread between chips",
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a network is expected to do on Loihi 2.
+
+    Parameters
+    ----------
+    about : mapping
+        What the network is and where it is placed.
+    activity : Activity
+    recorded : bool
+        Whether the activity was recorded by a run; otherwise it is the worst case.
+    zeros : mapping kind of projection -> share of zeros at its input
+    workload : Workload
+    parameters : ModelParameters
+    prediction : Prediction
+    sessions : tuple of Session
+    comparison : tuple of ComparisonRow
+    sensitivity : tuple of Sensitivity
+    sweep : tuple of SweepRow
+        Empty unless asked for.
+    published : Published
+    residual : Quantity
+        Of the throughput that the model predicts for the published system, relative to the published one.
+    """
+
+    about: Mapping[str, Any]
+    activity: Activity
+    recorded: bool
+    zeros: Mapping[str, float]
+    workload: Workload
+    parameters: ModelParameters
+    prediction: Prediction
+    sessions: tuple[Session, ...]
+    comparison: tuple[ComparisonRow, ...]
+    sensitivity: tuple[Sensitivity, ...]
+    sweep: tuple[SweepRow, ...]
+    published: Published
+    residual: Quantity
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What every modelled number of this report was made from."""
+        return _inputs(self.about, self.activity, self.recorded)
+
+    def quantity(self, phase: str, attribute: str, unit: str) -> Quantity:
+        """Return a result of a phase, with the range over the uncertain parameters among its inputs."""
+        value = getattr(getattr(self.prediction, phase), attribute)
+        ends = [end for row in self.sensitivity for end in (row.low, row.high) if end is not None]
+        values = [value, *(getattr(getattr(end, phase), attribute) for end in ends)]
+        return Quantity(value, unit, "modelled", {**self.inputs, "range": [min(values), max(values)]})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON document."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "measurement_method": MEASUREMENT_METHOD,
+            **self.about,
+            "activity": self._activity(),
+            **{phase: self._phase(phase) for phase in PHASES},
+            "static_power_baseline_watts": self._modelled(
+                self.parameters.static_power.si * self.workload.chips, "W"
+            ).to_dict(),
+            "sessions": [self._session(each) for each in self.sessions],
+            "comparison": [row.to_dict() for row in self.comparison],
+            "sensitivity": [_sensitivity_row(row) for row in self.sensitivity],
+            "sweep": {"source": "modelled", "rows": [dataclasses.asdict(row) for row in self.sweep]},
+            "model": {
+                "parameters": {name: dataclasses.asdict(p) for name, p in self.parameters.named().items()},
+                "residual_generate_tokens_per_s": self.residual.to_dict(),
+                "not_modelled": list(NOT_MODELLED),
+            },
+        }
+
+    def _modelled(self, value: float, unit: str) -> Quantity:
+        return Quantity(value, unit, "modelled", self.inputs)
+
+    def _activity(self) -> dict[str, Any]:
+        cited = {"citation": self.published.zeros_citation}
+        counted = {"activity": self.activity.origin, "tokens": self.activity.tokens}
+        source = "measured" if self.recorded else "modelled"
+        return {
+            "source": "recorded" if self.recorded else "worst case",
+            "origin": self.activity.origin,
+            "tokens": self.activity.tokens,
+            "saturations": self.activity.saturations,
+            "overflows": self.activity.overflows,
+            "zeros": {
+                kind: {
+                    "this_network": Quantity(share, "1", source, counted).to_dict(),
+                    "published_370m": Quantity(self.published.zeros[kind], "1", "published", cited).to_dict()
+                    if kind in self.published.zeros
+                    else None,
+                }
+                for kind, share in self.zeros.items()
+            },
+        }
+
+    def _phase(self, phase: str) -> dict[str, Any]:
+        result: Phase = getattr(self.prediction, phase)
+        found = {
+            "tokens_per_s": self.quantity(phase, "tokens_per_s", "tokens/s"),
+            "millijoules_per_token": self.quantity(phase, "millijoules_per_token", "mJ"),
+            "watts": self.quantity(phase, "watts", "W"),
+            "latency_seconds_per_token": self._modelled(result.seconds_per_token, "s"),
+            "static_joules_per_token": self._modelled(result.static_joules, "J"),
+            "dynamic_joules_per_token": self._modelled(result.dynamic_joules, "J"),
+        }
+        if (board := self._board_millijoules(result)) is not None:
+            found["board_millijoules_per_token"] = self._modelled(board, "mJ")
+        shares = {what: self._modelled(share, "1").to_dict() for what, share in result.shares.items()}
+        return {**{name: each.to_dict() for name, each in found.items()}, "time_shares": shares}
+
+    def _board_millijoules(self, result: Phase) -> float | None:
+        if self.workload.board_chips is None:
+            return None
+        static = self.parameters.static_power.si * self.workload.board_chips * result.seconds_per_token
+        return 1e3 * (static + result.dynamic_joules)
+
+    def _session(self, each: Session) -> dict[str, Any]:
+        named = {
+            "latency_seconds": (each.seconds, "s"),
+            "total_energy_joules": (each.joules, "J"),
+            "static_energy_joules": (each.static_joules, "J"),
+            "dynamic_energy_joules": (each.dynamic_joules, "J"),
+            "energy_per_token_joules": (each.joules_per_token, "J"),
+            "energy_per_output_token_joules": (each.joules_per_output_token, "J"),
+            "board_total_energy_joules": (each.board_joules, "J"),
+        }
+        quantities = {
+            name: self._modelled(value, unit).to_dict()
+            for name, (value, unit) in named.items()
+            if value is not None
+        }
+        return {"prompt_tokens": each.prompt_tokens, "new_tokens": each.new_tokens, **quantities}
+
+
+def build_report(net: Net, *, with_sweep: bool = False) -> Report:
+    """Make the report of a compiled network, from its placement and the activity recorded for it.
+
+    Parameters
+    ----------
+    net : Net
+    with_sweep : bool
+        Also place and count its variations; takes some times as long.
+    """
+    placed, graph = net.placed, net.graph
+    system, placement = placed.chip, placed.placement
+    recorded = load_activity(net.path, graph)
+    activity = recorded or worst_case(graph)
+    workload = count_workload(graph, placement, activity, system)
+    parameters, published, reference = load_parameters(), load_published(), reference_workload()
+    about = _about(net, workload)
+    inputs = _inputs(about, activity, recorded is not None)
+    predicted = predict(reference, fit(reference, parameters)).generate.tokens_per_s
+    return Report(
+        about=about,
+        activity=activity,
+        recorded=recorded is not None,
+        zeros=projection_zeros(graph, activity),
+        workload=workload,
+        parameters=parameters,
+        prediction=predict(workload, parameters),
+        sessions=tuple(session(workload, parameters, tokens, tokens) for tokens in published.tokens),
+        comparison=comparison(workload, parameters, published, inputs),
+        sensitivity=sensitivity(workload, parameters, reference),
+        sweep=sweep(graph, placement, system, activity, parameters) if with_sweep else (),
+        published=published,
+        residual=Quantity(
+            predicted / PUBLISHED.generate_tokens_per_s - 1,
+            "1",
+            "modelled",
+            {"predicted": predicted, "published": PUBLISHED.generate_tokens_per_s, "citation": published.citation},
+        ),
+    )
+
+
+def _about(net: Net, workload: Workload) -> dict[str, Any]:
+    placed, config = net.placed, net.manifest["config"]
+    return {
+        "net": net.path.name,
+        "checkpoint_sha256": net.manifest["checkpoint_sha256"],
+        "system_name": placed.chip.name,
+        "chips_used": workload.chips,
+        "board_chips": workload.board_chips,
+        "cores_used": workload.cores,
+        "steps_per_token": len(workload.steps),
+        "weight_bits": placed.placement.weight_bits,
+        "activation_bits": config["quantization"]["activation_bits"],
+        "head": placed.placement.head,
+    }
+
+
+def _inputs(about: Mapping[str, Any], activity: Activity, recorded: bool) -> dict[str, Any]:
+    return {
+        "activity": f"{'recorded' if recorded else 'not recorded'}: {activity.origin}",
+        "activity_tokens": activity.tokens,
+        "placement": f"{about['cores_used']} cores on {about['chips_used']} chips of {about['system_name']}",
+        "parameters": "loihi2_model.toml",
+    }
+
+
+def _sensitivity_row(row: Sensitivity) -> dict[str, Any]:
+    def results(end: Prediction | None) -> dict[str, Any] | None:
+        if end is None:
+            return None
+        return {
+            phase: {
+                "tokens_per_s": getattr(end, phase).tokens_per_s,
+                "millijoules_per_token": getattr(end, phase).millijoules_per_token,
+            }
+            for phase in PHASES
+        }
+
+    return {
+        "parameter": row.name,
+        "unit": row.unit,
+        "confidence": row.confidence,
+        "source": "modelled",
+        "low": {"value": row.low_value, "results": results(row.low)},
+        "high": {"value": row.high_value, "results": results(row.high)},
+    }

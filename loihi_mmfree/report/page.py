@@ -1,0 +1,59 @@
+"""Pages of HTML that need nothing but themselves: no script, no network, no other file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from loihi_mmfree.compiler.artifact import Net
+from loihi_mmfree.compiler.summary import Summary
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from loihi_mmfree.report.document import Report
+
+
+def inspect_page(net: Net, summary: Summary) -> str:
+    """Return the page of a compiled network: where it lies, what every core holds, what travels.
+
+    Parameters
+    ----------
+    net : Net
+        Placed.
+    summary : Summary
+        Of the same network (:func:`..compiler.summary.summarize`).
+    """
+    from loihi_mmfree.report.page_inspect import inspect_context
+
+    return render("inspect.html.jinja", inspect_context(net, summary))
+
+
+def report_page(report: Report, net: Net) -> str:
+    """Return the page of a report: results, plots beside published systems, activity, chip map, assumptions.
+
+    Parameters
+    ----------
+    report : Report
+    net : Net
+        The network that the report is about.
+    """
+    from loihi_mmfree.report.page_report import report_context
+
+    return render("report.html.jinja", report_context(report, net))
+
+
+def render(template: str, context: dict[str, Any]) -> str:
+    """Fill a template of this package; all text of `context` is escaped."""
+    return _environment().get_template(template).render(context)
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("loihi_mmfree.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

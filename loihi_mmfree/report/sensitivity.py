@@ -1,0 +1,76 @@
+"""How far each uncertain parameter moves the results: each at its low and high end, the others as they are.
+
+After each change the fitted parameters are fitted again: a model that no longer meets the published figures says
+nothing. So the ends of a range are models that explain the published system equally well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from loihi_mmfree.report.fit import FITTED, fit
+from loihi_mmfree.report.model import Prediction, predict
+from loihi_mmfree.report.parameters import ModelParameters
+from loihi_mmfree.report.workload import Workload
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Results with one parameter at the ends of its range.
+
+    Parameters
+    ----------
+    name, unit, confidence : str
+    low_value, high_value : float
+    low, high : Prediction, optional
+        None where the published figures cannot be met with that value.
+    """
+
+    name: str
+    unit: str
+    confidence: str
+    low_value: float
+    high_value: float
+    low: Prediction | None
+    high: Prediction | None
+
+
+def sensitivity(workload: Workload, parameters: ModelParameters, reference: Workload) -> tuple[Sensitivity, ...]:
+    """Return a row for every parameter that is not fitted.
+
+    Parameters
+    ----------
+    workload : Workload
+        Of the network in question.
+    parameters : ModelParameters
+    reference : Workload
+        Of the published system, for the fit.
+    """
+    rows = []
+    for name, each in parameters.named().items():
+        if name in FITTED:
+            continue
+        ends = []
+        for value in (each.low, each.high):
+            fitted = _refit(reference, parameters, name, value)
+            ends.append(None if fitted is None else predict(workload, fitted))
+        rows.append(Sensitivity(name, each.unit, each.confidence, each.low, each.high, *ends))
+    return tuple(rows)
+
+
+def fitted_ranges(reference: Workload, parameters: ModelParameters) -> dict[str, tuple[float, float]]:
+    """Return the least and greatest value of every fitted parameter over these changes."""
+    fits = [fit(reference, parameters)]
+    for name, each in parameters.named().items():
+        if name not in FITTED:
+            ends = (_refit(reference, parameters, name, value) for value in (each.low, each.high))
+            fits += [fitted for fitted in ends if fitted is not None]
+    values = {name: [fitted.named()[name].value for fitted in fits] for name in FITTED}
+    return {name: (min(found), max(found)) for name, found in values.items()}
+
+
+def _refit(reference: Workload, parameters: ModelParameters, name: str, value: float) -> ModelParameters | None:
+    try:
+        return fit(reference, parameters.with_values(**{name: value}))
+    except ValueError:
+        return None

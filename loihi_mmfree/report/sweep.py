@@ -1,0 +1,170 @@
+"""What weight bits, chips, activation bits and zeros do to throughput and energy, one change at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from loihi_mmfree.compiler.graph import Graph
+from loihi_mmfree.compiler.nodes import NeuronGroup
+from loihi_mmfree.compiler.place.placement import Placement
+from loihi_mmfree.compiler.place.placer import Request, place
+from loihi_mmfree.errors import DoesNotFitError
+from loihi_mmfree.loihi2.hardware import ChipSpec
+from loihi_mmfree.report.model import PHASES, Phase, Prediction, predict
+from loihi_mmfree.report.parameters import ModelParameters
+from loihi_mmfree.report.workload import count_workload
+from loihi_mmfree.sim.activity import Activity, group_ports
+
+ZERO_SHARES = (0.25, 0.5, 0.75, 0.9)
+FEWER_BITS = (1, 2, 4)
+CHIP_FACTORS = (2, 4)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One variation of a compiled network; of each list, what is not named stays as compiled.
+
+    Parameters
+    ----------
+    what : str
+        For people: what differs.
+    weight_bits : int, optional
+    chips : int, optional
+        Spread over so many, for the shortest step.
+    activity : Activity, optional
+    """
+
+    what: str
+    weight_bits: int | None = None
+    chips: int | None = None
+    activity: Activity | None = None
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """Modelled results of one setting.
+
+    Parameters
+    ----------
+    what : str
+    weight_bits, chips, cores : int
+    tokens_per_s, millijoules : dict phase -> float
+        A token; phases are prefill and generate.
+    best : dict phase -> bool
+        Whether no other setting is faster and also takes less energy in that phase (the Pareto front).
+    """
+
+    what: str
+    weight_bits: int
+    chips: int
+    cores: int
+    tokens_per_s: dict[str, float]
+    millijoules: dict[str, float]
+    best: dict[str, bool]
+
+
+def settings(graph: Graph, placement: Placement, activity: Activity) -> Iterator[Setting]:
+    """Give the variations of a network: as compiled first.
+
+    Fewer activation bits are counted from recorded histograms: with d bits less, a value below 2**(d-1) becomes
+    zero.
+    """
+    yield Setting("as compiled")
+    other = 2 if placement.weight_bits == 8 else 8
+    yield Setting(f"{other}-bit weights", weight_bits=other)
+    for factor in CHIP_FACTORS:
+        chips = placement.chips_used * factor
+        yield Setting(f"spread over {chips} chips", chips=chips)
+    for share in ZERO_SHARES:
+        yield Setting(f"{share:.0%} zeros at projections", activity=_with_projection_zeros(graph, activity, share))
+    if activity.histograms:
+        for bits in FEWER_BITS:
+            name = f"activations {bits} bit{'s' if bits > 1 else ''} narrower"
+            yield Setting(name, activity=_narrower(graph, activity, bits))
+
+
+def sweep(
+    graph: Graph,
+    placement: Placement,
+    system: ChipSpec,
+    activity: Activity,
+    parameters: ModelParameters,
+    variations: Sequence[Setting] | None = None,
+) -> tuple[SweepRow, ...]:
+    """Return the modelled results of every variation that fits the system."""
+    found: list[tuple[Setting, Placement, Prediction]] = []
+    for each in variations or tuple(settings(graph, placement, activity)):
+        placed = _placed(graph, placement, system, each)
+        if placed is not None:
+            workload = count_workload(graph, placed, each.activity or activity, system)
+            found.append((each, placed, predict(workload, parameters)))
+    fronts = {phase: pareto([_point(prediction, phase) for _, _, prediction in found]) for phase in PHASES}
+    return tuple(
+        SweepRow(
+            what=each.what,
+            weight_bits=placed.weight_bits,
+            chips=placed.chips_used,
+            cores=placed.cores_used,
+            tokens_per_s={phase: _point(prediction, phase)[0] for phase in PHASES},
+            millijoules={phase: _point(prediction, phase)[1] for phase in PHASES},
+            best={phase: front[number] for phase, front in fronts.items()},
+        )
+        for number, (each, placed, prediction) in enumerate(found)
+    )
+
+
+def _point(prediction: Prediction, phase: str) -> tuple[float, float]:
+    result: Phase = getattr(prediction, phase)
+    return result.tokens_per_s, result.millijoules_per_token
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """Tell for each (throughput, energy) whether no other point is as good in both and better in one."""
+    return [
+        not any(other[0] >= point[0] and other[1] <= point[1] and other != point for other in points)
+        for point in points
+    ]
+
+
+def _placed(graph: Graph, placement: Placement, system: ChipSpec, setting: Setting) -> Placement | None:
+    if setting.weight_bits is None and setting.chips is None:
+        return placement
+    if setting.chips is not None and setting.chips > system.chips.value:
+        return None
+    request = Request(
+        weight_bits=setting.weight_bits or placement.weight_bits,
+        head=placement.head,
+        objective=placement.objective if setting.chips is None else "speed",
+        chips=setting.chips,
+        straddle=setting.chips is not None,
+    )
+    try:
+        return place(graph, system, request)
+    except DoesNotFitError:
+        return None
+
+
+def _projection_inputs(graph: Graph) -> dict[str, int]:
+    nodes = graph.by_name
+    return {
+        str(source): size
+        for source, size in group_ports(graph).items()
+        if isinstance(node := nodes[source.node], NeuronGroup) and node.role == "Scale"
+    }
+
+
+def _with_projection_zeros(graph: Graph, activity: Activity, share: float) -> Activity:
+    inputs = _projection_inputs(graph)
+    limited = {key: round(activity.tokens * size * (1 - share)) for key, size in inputs.items()}
+    messages = {key: min(count, limited.get(key, count)) for key, count in activity.messages.items()}
+    return replace(activity, messages=messages, origin=f"{activity.origin}; {share:.0%} zeros at projections")
+
+
+def _narrower(graph: Graph, activity: Activity, bits: int) -> Activity:
+    inputs = _projection_inputs(graph)
+    messages = {
+        key: sum(activity.histograms[key][bits:]) if key in inputs else count
+        for key, count in activity.messages.items()
+    }
+    return replace(activity, messages=messages, origin=f"{activity.origin}; activations {bits} bits narrower")

@@ -1,0 +1,162 @@
+"""A report as tables for a terminal; every number says where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from loihi_mmfree.report.document import NOT_MODELLED, Report
+from loihi_mmfree.report.model import PHASES, Phase
+from loihi_mmfree.report.quantity import format_number
+
+_RESULTS = (
+    ("throughput", "tokens_per_s", "tokens/s"),
+    ("energy a token, chips in use", "millijoules_per_token", "mJ"),
+    ("power", "watts", "W"),
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Title, columns, rows: all text."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def tables(report: Report) -> Iterator[Table]:
+    """Give the tables of a report, the most important first."""
+    yield _results(report)
+    yield _zeros(report)
+    yield _sessions(report)
+    yield _comparison(report)
+    yield _sensitivity(report)
+    if report.sweep:
+        yield _sweep(report)
+
+
+def notes(report: Report) -> list[str]:
+    """Return what a reader of the numbers has to know."""
+    lines = []
+    if not report.recorded:
+        lines.append(
+            "No activity is recorded for this network: the numbers assume the worst case, every message sent. "
+            "`loihi-mmfree run NET --activity` records it."
+        )
+    residual = f"{report.residual.value:+.1%}"
+    lines.append(
+        "Modelled: scaled costs of Loihi 1, fitted to three published numbers of one system. Its throughput of "
+        f"generating, which is not fitted, comes out {residual} from the published one; the form of the model "
+        "was chosen knowing it, and other plausible forms miss it by more (docs/reports.md). Ranges: each "
+        f"parameter of {report.inputs['parameters']} at its ends, fitted anew."
+    )
+    return [*lines, "Not in the model: " + "; ".join(NOT_MODELLED) + "."]
+
+
+def _results(report: Report) -> Table:
+    rows = []
+    for name, attribute, unit in _RESULTS:
+        cells = []
+        for phase in PHASES:
+            each = report.quantity(phase, attribute, unit)
+            low, high = each.inputs["range"]
+            cells.append(f"{format_number(each.value)} {unit} ({format_number(low)} to {format_number(high)})")
+        rows.append((name, *cells, "modelled"))
+    waits = (", ".join(f"{what} {share:.0%}" for what, share in _largest(report, phase)) for phase in PHASES)
+    rows.append(("what the time goes to", *waits, "modelled"))
+    chips = f"{report.workload.cores} cores, chips: {report.workload.chips}"
+    return Table(f"{report.about['net']} on Loihi 2, {chips}", ("", "prefill", "generate", "source"), tuple(rows))
+
+
+def _largest(report: Report, phase: str) -> list[tuple[str, float]]:
+    result: Phase = getattr(report.prediction, phase)
+    return [each for each in result.shares.items() if each[1] >= 0.005]
+
+
+def _zeros(report: Report) -> Table:
+    source = "measured" if report.recorded else "worst case"
+    rows = tuple(
+        (kind, f"{share:.1%}", f"{report.published.zeros[kind]:.1%}" if kind in report.published.zeros else "-")
+        for kind, share in report.zeros.items()
+    )
+    columns = ("input of", f"this network ({source})", "370M at 8 bit (published)")
+    return Table(f"Zeros, which send nothing; {report.activity.origin}", columns, rows)
+
+
+def _sessions(report: Report) -> Table:
+    rows = tuple(
+        (
+            f"{each.prompt_tokens} + {each.new_tokens}",
+            f"{format_number(each.seconds)} s",
+            f"{format_number(each.joules)} J",
+            f"{format_number(1e3 * each.joules_per_token)} mJ",
+            f"{format_number(1e3 * each.joules_per_output_token)} mJ",
+            "-" if each.board_joules is None else f"{format_number(each.board_joules)} J",
+        )
+        for each in report.sessions
+    )
+    columns = ("tokens read + generated", "time", "energy", "a token", "a generated token", "whole board")
+    return Table("Sessions (modelled)", columns, rows)
+
+
+def _comparison(report: Report) -> Table:
+    rows = tuple(
+        (
+            row.hardware,
+            row.model,
+            str(row.tokens),
+            *(
+                format_number(each.value)
+                for each in (
+                    row.generate_tokens_per_s,
+                    row.generate_millijoules,
+                    row.prefill_tokens_per_s,
+                    row.prefill_millijoules,
+                )
+            ),
+            row.generate_tokens_per_s.source,
+        )
+        for row in report.comparison
+    )
+    columns = ("hardware", "model", "tokens", "generate/s", "mJ", "prefill/s", "mJ", "source")
+    return Table(f"Beside published systems ({report.published.citation})", columns, rows)
+
+
+def _sensitivity(report: Report) -> Table:
+    rows = []
+    for row in report.sensitivity:
+        ends = [row.low, row.high]
+        speed = (format_number(end.generate.tokens_per_s) if end else "no fit" for end in ends)
+        prefill = (format_number(end.prefill.tokens_per_s) if end else "no fit" for end in ends)
+        energy = (format_number(end.generate.millijoules_per_token) if end else "no fit" for end in ends)
+        rows.append(
+            (
+                row.name,
+                f"{row.low_value:g} to {row.high_value:g} {row.unit}",
+                *(" to ".join(each) for each in (speed, energy, prefill)),
+                row.confidence,
+            )
+        )
+    columns = ("parameter", "range", "generate/s", "generate mJ", "prefill/s", "confidence")
+    return Table("What the uncertain parameters move (modelled)", columns, tuple(rows))
+
+
+def _sweep(report: Report) -> Table:
+    rows = tuple(
+        (
+            row.what,
+            str(row.chips),
+            *(
+                cell
+                for phase in reversed(PHASES)
+                for cell in (
+                    format_number(row.tokens_per_s[phase]) + (" *" if row.best[phase] else ""),
+                    format_number(row.millijoules[phase]),
+                )
+            ),
+        )
+        for row in report.sweep
+    )
+    columns = ("variation", "chips", "generate/s", "mJ", "prefill/s", "mJ")
+    return Table("Variations (modelled; * none is faster for less energy)", columns, rows)

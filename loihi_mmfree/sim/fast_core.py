@@ -1,0 +1,236 @@
+"""Runs a part of a network with the compiled kernels: its plan, its buffers and its state."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loihi_mmfree.compiler.graph import Source
+from loihi_mmfree.compiler.part import Part
+from loihi_mmfree.errors import SimulationError
+from loihi_mmfree.fixedpoint.arithmetic import Integers
+from loihi_mmfree.fixedpoint.interpreter import Counters
+from loihi_mmfree.fixedpoint.kernels.job import Buffer, Setting, empty_job, set_buffer
+from loihi_mmfree.fixedpoint.kernels.layout import (
+    ACTIVATION_FAULT,
+    LINKS,
+    MESSAGE_FAULT,
+    SCRATCH,
+    SHIFT_FAULT,
+    TABLE_FAULT,
+    looks_up_sums,
+)
+from loihi_mmfree.loihi2.hardware import LOIHI2
+from loihi_mmfree.sim.fast_plan import make_plan
+from loihi_mmfree.sim.fast_team import Pace, ProgramLibrary, Team
+
+_FAULTS = {
+    TABLE_FAULT: "a table was read outside its entries",
+    SHIFT_FAULT: "a shift distance was not in 0..63",
+    MESSAGE_FAULT: "a message did not fit 32 bits",
+    ACTIVATION_FAULT: "an activation did not fit its declared width",
+}
+LINE = 16
+"""int32 values in a cache line: where vectors begin."""
+
+
+class FastCore:
+    """Runs a part of a network token-exactly and keeps its recurrent state between calls.
+
+    The weights stay packed, wherever they lie; buffers are made once and do not grow with the tokens read.
+
+    Parameters
+    ----------
+    part : Part
+    tokens : int
+        Most tokens in a call.
+    strict : bool
+        Check every register and accumulator against its declared width and count overflows.
+    team : Team
+    library : ProgramLibrary
+    measured : bool
+        Whether one thread may do without the team while that is faster.
+    count_messages : bool
+        Count the elements of messages that are not zero.
+
+    Attributes
+    ----------
+    plan : Plan
+    states : mapping node -> mapping name -> int64 array [n]
+        The recurrent state itself: what is written there holds from the next token on.
+
+    Raises
+    ------
+    NotPlannedError
+        The part holds something that the kernels do not know.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        tokens: int,
+        strict: bool,
+        team: Team,
+        library: ProgramLibrary,
+        measured: bool = True,
+        count_messages: bool = False,
+    ) -> None:
+        self._part = part
+        sums = tokens > 1 and _sums_are_faster()
+        self.plan = plan = make_plan(part, tokens, team.size, strict, count_messages, sums)
+        self._team, self._library = team, library
+        # Without weights there is too little to do for more than one.
+        alone = {1} if measured and not plan.weights else set()
+        self._pace = Pace(alone or ({team.size, 1} if measured else {team.size}))
+        functions = library.addresses([structure for _, structure in plan.structures])
+        plan.steps[[step for step, _ in plan.structures], 2] = functions
+        self._values = np.zeros(plan.values, dtype=np.int32)
+        self._states = np.zeros(plan.state_size, dtype=np.int64)
+        self._counts = np.zeros((team.size, 8), dtype=np.int64)
+        self._messages = np.zeros((team.size, len(plan.messages) + 8), dtype=np.int64)
+        self._buffers: dict[Buffer, np.ndarray] = {
+            Buffer.PLAN: plan.steps,
+            Buffer.CODE: plan.code,
+            Buffer.LINKS: plan.links,
+            Buffer.VALUES: self._values,
+            Buffer.PLANES: np.zeros(plan.planes, dtype=np.int8),
+            Buffer.MATRICES: _aligned_zeros(plan.matrices),
+            Buffer.CONSTANTS: plan.constants,
+            Buffer.STATES: self._states,
+            Buffer.TABLES: plan.table_memory,
+            Buffer.MEMORY: np.zeros((team.size, 8 + LINKS), dtype=np.int64),
+            Buffer.TILES: _aligned_zeros(team.size * (-(-plan.tile // LINE) * LINE + LINE)),
+            Buffer.SCRATCH: _aligned_zeros(team.size * SCRATCH),
+            Buffer.COUNTERS: self._counts,
+            Buffer.MESSAGES: self._messages,
+        }
+        self._job = empty_job()
+        for which, array in self._buffers.items():
+            set_buffer(self._job, which, array)
+        self._job[Setting.STRICT] = strict
+        self._job[Setting.ACCUMULATOR_BITS] = LOIHI2.accumulator_bits.value
+        self._job[Setting.THREADS] = team.size
+        self._job_address: int = self._job.ctypes.data
+        self._faults = self._counts[:, 2]
+        self.states: dict[str, dict[str, Integers]] = {}
+        for (node, name), (begin, size) in plan.state_places.items():
+            self.states.setdefault(node, {})[name] = self._states[begin : begin + size]
+
+    @property
+    def counters(self) -> Counters:
+        """Saturations and overflows so far, without those of registers that never change."""
+        saturations = overflows = 0
+        for each in self._counts.tolist():
+            saturations += each[0]
+            overflows += each[1]
+        return Counters(saturations, overflows)
+
+    @property
+    def messages(self) -> Mapping[Source, int]:
+        """How many elements of each message were not zero so far."""
+        return dict(zip(self.plan.messages, self._messages.sum(axis=0).tolist(), strict=False))
+
+    def reset(self) -> None:
+        """Forget the sequence so far."""
+        self._states[:] = 0
+
+    def run(
+        self, inputs: Mapping[Source, np.ndarray], results: Mapping[Source, np.ndarray], last_only: bool = False
+    ) -> None:
+        """Run tokens through the nodes.
+
+        Parameters
+        ----------
+        inputs : mapping Source -> integer array [T, n]
+        results : mapping Source -> int32 array [T, n], or [1, n] with `last_only`
+            Filled; contiguous.
+        last_only : bool
+            Return what belongs to the last token only, and compute no other logits.
+
+        Raises
+        ------
+        SimulationError
+            A value is outside what the proof of bounds promises. States are undefined until `reset`.
+        """
+        plan = self.plan
+        tokens = len(next(iter(inputs.values())))
+        for source, (place, width) in plan.inputs.items():
+            self._values[place : place + tokens * width] = inputs[source].reshape(-1)
+        if plan.direct is not None:
+            set_buffer(self._job, Buffer.LOGITS, results[plan.direct])
+        self._run_job(tokens, last_only)
+        for source, (place, width) in plan.results.items():
+            values = self._values[place : place + tokens * width].reshape(tokens, width)
+            results[source][:] = values[-1:] if last_only else values
+
+    def step(self, messages: Sequence[np.ndarray]) -> list[NDArray[np.int32]]:
+        """Run one token through the nodes, with next to nothing around it.
+
+        Parameters
+        ----------
+        messages : sequence of integer array [n]
+            In the order of the part's inputs.
+
+        Returns
+        -------
+        list of int32 array [n]
+            In the order of the part's results; overwritten by the next token.
+        """
+        inputs, results, logits = self._row
+        for place, message in zip(inputs, messages, strict=True):
+            place[:] = message
+        set_buffer(self._job, Buffer.LOGITS, logits)
+        self._run_job(1, last_only=False)
+        return results
+
+    @cached_property
+    def _row(self) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]], NDArray[np.int32]]:
+        """Where a single token's inputs go, its results lie, and its logits."""
+        plan, part = self.plan, self._part
+        logits = np.zeros(part.size_of(plan.direct) if plan.direct else 0, dtype=np.int32)
+        inputs = [self._values[place : place + width] for place, width in plan.inputs.values()]
+        places = {each: self._values[place : place + width] for each, (place, width) in plan.results.items()}
+        results = [
+            logits if each == plan.direct else np.broadcast_to(places[each], part.size_of(each))
+            for each in part.results
+        ]
+        return inputs, results, logits
+
+    def _run_job(self, tokens: int, last_only: bool) -> None:
+        self._job[Setting.TOKENS], self._job[Setting.LAST_ONLY] = tokens, last_only
+        if tokens > 1:
+            # A prompt has work enough between two barriers for the whole team, busy machine or not.
+            self._team.run(self._job_address, self._team.size)
+        else:
+            members, begin = self._pace.choose(), time.perf_counter()
+            self._team.run(self._job_address, members)
+            self._pace.record(members, time.perf_counter() - begin)
+        if np.count_nonzero(self._faults):
+            self._raise_fault()
+
+    def _raise_fault(self) -> None:
+        faulty = self._counts[:, 2].nonzero()[0]
+        fault, step = self._counts[faulty[0], 2:4].tolist()
+        self._counts[:, 2:] = 0
+        what = ", ".join(text for bit, text in _FAULTS.items() if fault & bit)
+        raise SimulationError(
+            f"{self.plan.names[step]}: {what}, which the proof of bounds excludes; "
+            "the network was not made by this compiler, or damaged: compile again"
+        )
+
+
+def _sums_are_faster() -> bool:
+    from loihi_mmfree.fixedpoint.kernels.objects import processor
+
+    return looks_up_sums(*processor())
+
+
+def _aligned_zeros(size: int) -> NDArray[np.int32]:
+    """Return zeros that begin with a cache line."""
+    room = np.zeros(size + LINE, dtype=np.int32)
+    begin = -room.ctypes.data % (4 * LINE) // 4
+    return room[begin : begin + size]

@@ -1,0 +1,102 @@
+"""Running a network and counting what it sends, whatever runs it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loihi_mmfree.compiler.artifact import Net
+from loihi_mmfree.compiler.executor import Tap
+from loihi_mmfree.errors import UsageError
+from loihi_mmfree.fixedpoint.interpreter import Counters
+from loihi_mmfree.sim.activity import Activity, ActivityRecorder, counted_activity
+from loihi_mmfree.sim.fast import FastEngine
+from loihi_mmfree.sim.session import Backend
+
+
+class Tappable(Backend, Protocol):
+    """A backend that shows every message."""
+
+    def process(self, ids: NDArray[np.int64], tap: Tap | None = None) -> NDArray[np.int32]:
+        """Read tokens, and call the tap with every message."""
+
+
+class Recording:
+    """A backend that counts messages.
+
+    Parameters
+    ----------
+    net : Net
+    backend : Tappable or FastEngine
+        The compiled engine counts in its kernels; any other is tapped.
+    origin : str
+        What runs, for people.
+    histograms : bool
+        Also sort values by their magnitude, which only a tap can do.
+    """
+
+    def __init__(self, net: Net, backend: Tappable | FastEngine, origin: str, histograms: bool) -> None:
+        self._graph, self._backend, self._origin = net.graph, backend, origin
+        counts = isinstance(backend, FastEngine) and not histograms
+        self._recorder = None if counts else ActivityRecorder(net.graph, histograms)
+
+    @property
+    def logit_scale(self) -> float:
+        """Real value of one unit of a logit."""
+        return self._backend.logit_scale
+
+    @property
+    def steps(self) -> int:
+        """Time steps of the backend so far."""
+        return self._backend.steps
+
+    @property
+    def counters(self) -> Counters:
+        """Saturations and overflows so far."""
+        return self._backend.counters
+
+    @property
+    def activity(self) -> Activity:
+        """What was sent so far."""
+        if self._recorder is not None:
+            return self._recorder.activity(self.counters, self._origin)
+        assert isinstance(self._backend, FastEngine)
+        return counted_activity(self._graph, self._backend.messages, self.steps, self.counters, self._origin)
+
+    def process(self, ids: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Read tokens and return the logits after each of them."""
+        return self._backend.process(ids, self._recorder)
+
+    def close(self) -> None:
+        """Release the backend."""
+        self._backend.close()
+
+
+def open_recording(
+    net: Net, backend: str, granularity: str, runtime: str, kernels: str, histograms: bool = False
+) -> Recording:
+    """Return what is to run a network and count its messages.
+
+    Raises
+    ------
+    UsageError
+        Where not every message can be seen: inside the coarser processes of Lava, or on a chip.
+    """
+    origin = f"{backend}, {kernels} kernels" if backend == "engine" else f"{backend}, {granularity}"
+    if backend == "engine" and kernels == "compiled":
+        return Recording(net, FastEngine(net.graph, strict=True, count_messages=True), origin, histograms)
+    if backend == "engine":
+        from loihi_mmfree.sim.engine import Engine
+
+        return Recording(net, Engine(net.graph, strict=True), origin, histograms)
+    if backend == "sim" and granularity == "operator":
+        from loihi_mmfree.sim.lava import LavaNetwork
+
+        lava = LavaNetwork(net.graph, granularity, runtime, taps=True, kernels=kernels)
+        return Recording(net, lava, origin, histograms)
+    raise UsageError(
+        f"activity cannot be recorded with {backend} at {granularity} granularity; use the engine, or sim at "
+        "operator granularity"
+    )

@@ -1,0 +1,95 @@
+"""Runs that are interrupted, share a network, or have one processor: each ends well and loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from loihi_mmfree.compiler.artifact import Net
+
+MAIN = "from loihi_mmfree.cli.main import main\n"
+SAYS_WHEN_IT_READS = """
+from loihi_mmfree.sim.{module} import {network} as Network
+process = Network.process
+def says(*arguments, **options):
+    print('reading', flush=True)
+    return process(*arguments, **options)
+Network.process = says
+"""
+PROMPTLY_SECONDS = 15.0
+"""What a busy machine may take to end; the work itself would take minutes."""
+
+
+def start(code: str, *arguments: object, before: Callable[[], None] | None = None) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", code + MAIN + "main()", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=before)
+
+
+def interrupt(process: subprocess.Popen[bytes]) -> None:
+    """Press Ctrl-C as soon as something was written, and check how the program ends."""
+    assert process.stdout is not None
+    assert process.stdout.read(1)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert time.monotonic() - began < PROMPTLY_SECONDS
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+
+
+BACKENDS = {
+    "engine": ("--backend", "engine"),
+    "numpy": ("--backend", "engine", "--kernels", "numpy"),
+    "network": ("--backend", "sim", "--granularity", "network"),
+    "block": ("--backend", "sim", "--granularity", "block"),
+    "operator": ("--backend", "sim", "--granularity", "operator"),
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ctrl_c_while_generating(tiny_net: Net, backend: str) -> None:
+    chosen = BACKENDS[backend]
+    interrupt(start("", "run", tiny_net.path, *chosen, "--ids", "1,2,3", "-n", 1_000_000, "--ignore-eos"))
+
+
+@pytest.mark.parametrize("backend", ["engine", "block"])
+def test_ctrl_c_while_the_prompt_is_read(tiny_net: Net, backend: str) -> None:
+    module, network = ("fast", "FastEngine") if backend == "engine" else ("lava", "LavaNetwork")
+    code = SAYS_WHEN_IT_READS.format(module=module, network=network)
+    ids = ",".join(["1,2,3,4"] * 12_000)
+    interrupt(start(code, "run", tiny_net.path, *BACKENDS[backend], "--ids", ids, "-n", 0))
+
+
+def finish(process: subprocess.Popen[bytes]) -> str:
+    """The hash of all logits of a run that ended well."""
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err.decode()
+    digest = json.loads(out.decode().strip().splitlines()[-1])["logits_sha256"]
+    assert isinstance(digest, str)
+    return digest
+
+
+def start_run(path: Path, before: Callable[[], None] | None = None) -> subprocess.Popen[bytes]:
+    arguments = ("--backend", "engine", "--ids", "1,2,3,4,5,6,7,8,9", "-n", 20, "--ignore-eos", "--json")
+    return start("", "run", path, *arguments, before=before)
+
+
+def test_two_runs_at_once_on_one_network(tiny_net: Net) -> None:
+    both = [start_run(tiny_net.path), start_run(tiny_net.path)]
+    one, other = map(finish, both)
+    assert one == other
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system binds no process to a processor")
+def test_one_processor_gives_the_same_logits(tiny_net: Net) -> None:
+    processor = min(os.sched_getaffinity(0))
+    alone = finish(start_run(tiny_net.path, lambda: os.sched_setaffinity(0, {processor})))
+    assert alone == finish(start_run(tiny_net.path))

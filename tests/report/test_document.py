@@ -1,0 +1,158 @@
+"""The report as a document: what it holds, and that no number comes without its provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loihi_mmfree.compiler.artifact import Net, load_net
+from loihi_mmfree.report.document import PHASES, Report, build_report
+from loihi_mmfree.report.published import load_published
+from loihi_mmfree.report.quantity import SOURCES, Quantity
+from loihi_mmfree.report.tables import notes, tables
+from loihi_mmfree.sim.activity import ActivityRecorder, save_activity
+from loihi_mmfree.sim.engine import Engine
+
+
+@pytest.fixture(scope="module")
+def unrecorded(tiny_net: Net) -> Report:
+    """Of mmf-tiny, which nobody has run with --activity."""
+    return build_report(tiny_net, with_sweep=True)
+
+
+@pytest.fixture
+def recorded(net_copy: Path) -> Report:
+    """Of a copy with the activity of the golden ids."""
+    net = load_net(net_copy)
+    engine, recorder = Engine(net.graph), ActivityRecorder(net.graph)
+    engine.process(net.golden()["ids"].astype(np.int64), recorder)
+    save_activity(net_copy, recorder.activity(engine.counters, "golden ids"))
+    return build_report(net)
+
+
+def quantities(data: Any) -> Iterator[dict[str, Any]]:
+    """Every object with a `value` anywhere in a document."""
+    if isinstance(data, dict):
+        if {"value", "unit", "source"} <= data.keys() and "confidence" not in data:
+            yield data
+        for each in data.values():
+            yield from quantities(each)
+    elif isinstance(data, list):
+        for each in data:
+            yield from quantities(each)
+
+
+def check_schema(document: dict[str, Any]) -> None:
+    """The schema of docs/reports.md."""
+    assert document["schema_version"] == 1
+    assert document["measurement_method"] == "modelled"
+    for name in ("chips_used", "cores_used", "steps_per_token", "weight_bits", "activation_bits"):
+        assert isinstance(document[name], int)
+    for phase in PHASES:
+        for name, unit in (("tokens_per_s", "tokens/s"), ("millijoules_per_token", "mJ"), ("watts", "W")):
+            found = document[phase][name]
+            assert set(found) == {"value", "unit", "source", "inputs"}
+            assert found["unit"] == unit
+            assert found["source"] == "modelled"
+            assert found["value"] > 0
+            low, high = found["inputs"]["range"]
+            assert low <= found["value"] <= high
+    for each in document["sessions"]:
+        assert {"prompt_tokens", "new_tokens", "latency_seconds", "total_energy_joules"} <= each.keys()
+        assert {"energy_per_token_joules", "energy_per_output_token_joules"} <= each.keys()
+    assert document["static_power_baseline_watts"]["unit"] == "W"
+    assert {row["source"] for row in document["sensitivity"]} == {"modelled"}
+    assert document["sweep"]["source"] == "modelled"
+
+
+def test_the_document_keeps_its_schema(unrecorded: Report, recorded: Report) -> None:
+    for report in (unrecorded, recorded):
+        check_schema(json.loads(json.dumps(report.to_dict(), allow_nan=False)))
+
+
+def test_every_quantity_has_a_source_and_what_it_was_made_from(unrecorded: Report) -> None:
+    found = list(quantities(unrecorded.to_dict()))
+    assert len(found) > 100
+    for each in found:
+        assert each["source"] in SOURCES
+        assert each["inputs"]
+
+
+def test_published_numbers_carry_their_citation(unrecorded: Report) -> None:
+    published = [each for each in quantities(unrecorded.to_dict()) if each["source"] == "published"]
+    assert len(published) == 4 * 4 * 5 + len(load_published().zeros)
+    assert all("citation" in each["inputs"] for each in published)
+
+
+def test_nothing_on_loihi_2_claims_to_be_measured(recorded: Report) -> None:
+    document = recorded.to_dict()
+    zeros = document.pop("activity")["zeros"]
+    assert not [each for each in quantities(document) if each["source"] == "measured"]
+    assert {each["this_network"]["source"] for each in zeros.values()} == {"measured"}
+
+
+def test_without_recorded_activity_the_report_says_so_and_takes_the_worst_case(unrecorded: Report) -> None:
+    assert unrecorded.to_dict()["activity"]["source"] == "worst case"
+    assert set(unrecorded.zeros.values()) == {0.0}
+    assert any("No activity is recorded" in note for note in notes(unrecorded))
+
+
+def test_recorded_activity_is_named_and_makes_the_net_cheaper(unrecorded: Report, recorded: Report) -> None:
+    assert recorded.inputs["activity"] == "recorded: golden ids"
+    assert not any("No activity is recorded" in note for note in notes(recorded))
+    assert recorded.prediction.generate.dynamic_joules < unrecorded.prediction.generate.dynamic_joules
+
+
+def test_zeros_stand_beside_the_published_ones(recorded: Report) -> None:
+    zeros = recorded.to_dict()["activity"]["zeros"]
+    assert zeros["o_proj"]["published_370m"]["value"] == 0.373
+    assert zeros["down_proj"]["published_370m"]["value"] == 0.301
+    assert zeros["o_proj"]["this_network"]["value"] == recorded.zeros["o_proj"]
+
+
+def test_the_comparison_holds_every_published_row_and_this_network_at_every_length(unrecorded: Report) -> None:
+    rows = unrecorded.comparison
+    assert [row.tokens for row in rows if row.model == "this network"] == [500, 1000, 4000, 8000]
+    qwen = [row for row in rows if row.model == "Qwen2 500M" and row.tokens == 4000]
+    assert [row.generate_tokens_per_s.value for row in qwen] == [14.1]
+    assert [row.prefill_millijoules.value for row in qwen] == [6.7]
+    assert len(rows) == 4 * 6
+
+
+def test_the_residual_of_the_model_is_part_of_the_report(unrecorded: Report) -> None:
+    residual = unrecorded.to_dict()["model"]["residual_generate_tokens_per_s"]
+    predicted, published = (residual["inputs"][key] for key in ("predicted", "published"))
+    assert residual["value"] == pytest.approx(predicted / published - 1)
+
+
+def test_every_table_has_as_many_cells_as_columns_and_says_modelled_or_published(unrecorded: Report) -> None:
+    found = list(tables(unrecorded))
+    assert len(found) == 6
+    for table in found:
+        assert all(len(row) == len(table.columns) for row in table.rows)
+        text = " ".join((table.title, *table.columns, *(cell for row in table.rows for cell in row)))
+        assert "modelled" in text or "published" in text
+
+
+def test_a_quantity_without_provenance_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match="inputs"):
+        Quantity(1.0, "J", "modelled")
+    with pytest.raises(ValueError, match="known are measured"):
+        Quantity(1.0, "J", "guessed", {"by": "me"})
+
+
+def test_the_published_sequences_are_as_long_as_their_list_of_tokens() -> None:
+    published = load_published()
+    for system in published.systems:
+        for values in (
+            system.generate_tokens_per_s,
+            system.generate_millijoules,
+            system.prefill_tokens_per_s,
+            system.prefill_millijoules,
+        ):
+            assert len(values) == len(published.tokens)

@@ -1,0 +1,309 @@
+"""Pages of HTML: whole, self-contained, escaped, and with the numbers that the commands print."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from loihi_mmfree.compiler.artifact import Net
+from loihi_mmfree.compiler.place.traffic import LinkTraffic, Traffic, traffic
+from loihi_mmfree.compiler.summary import Summary, summarize
+from loihi_mmfree.loihi2.hardware import LOIHI2
+from loihi_mmfree.report import chip_map
+from loihi_mmfree.report.document import NOT_MODELLED, Report, build_report
+from loihi_mmfree.report.figures import Axis, Span, span_plot
+from loihi_mmfree.report.link_map import link_map
+from loihi_mmfree.report.model import PHASES
+from loihi_mmfree.report.page import inspect_page, report_page
+from loihi_mmfree.report.quantity import format_number
+from loihi_mmfree.report.svg import element
+from loihi_mmfree.report.sweep import SweepRow
+
+EVIL = "<script>alert(1)</script>\"'onload=x"
+VOID = {"meta", "input", "br", "hr", "link", "img"}
+
+
+class Page(HTMLParser):
+    """Reads a page: open tags at the end, every tag with its attributes, all visible text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.misplaced: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.misplaced.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def summary(tiny_net: Net) -> Summary:
+    return summarize(tiny_net)
+
+
+@pytest.fixture(scope="module")
+def report(tiny_net: Net) -> Report:
+    """Without recorded activity; variations of two settings stand for the sweep."""
+    built = build_report(tiny_net)
+    speeds, energies = {"prefill": 9e3, "generate": 300.0}, {"prefill": 0.1, "generate": 2.0}
+    first = SweepRow("as compiled", 8, 1, 40, speeds, energies, {"prefill": True, "generate": True})
+    return replace(built, sweep=(first, replace(first, what="2-bit weights", tokens_per_s=energies)))
+
+
+@pytest.fixture(scope="module")
+def inspected(tiny_net: Net, summary: Summary) -> str:
+    return inspect_page(tiny_net, summary)
+
+
+@pytest.fixture(scope="module")
+def reported(tiny_net: Net, report: Report) -> str:
+    return report_page(report, tiny_net)
+
+
+@pytest.fixture(params=["inspected", "reported"])
+def text(request: pytest.FixtureRequest) -> str:
+    """Each of the two pages."""
+    return str(request.getfixturevalue(request.param))
+
+
+def test_every_tag_is_closed_where_it_belongs(text: str) -> None:
+    page = Page(text)
+    assert page.open == []
+    assert page.misplaced == []
+
+
+def test_nothing_is_loaded(text: str) -> None:
+    page = Page(text)
+    loading = ("src", "srcset", "href", "data", "action", "poster", "xlink:href")
+    targets = [value for _, attributes in page.tags for name, value in attributes.items() if name in loading]
+    assert [each for each in targets if not str(each).startswith("#")] == []
+    assert not re.search(r"https?://|@import|url\(", text)
+    assert not page.all("script")
+
+
+def test_the_browser_is_forbidden_to_load_anything(text: str) -> None:
+    policies = [each["content"] for each in Page(text).all("meta") if "http-equiv" in each]
+    assert policies == ["default-src 'none'; style-src 'unsafe-inline'"]
+
+
+def test_ids_are_unique_and_every_link_leads_to_one(text: str) -> None:
+    page = Page(text)
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {f"#{each}" for each in ids} >= {each["href"] for each in page.all("a")}
+
+
+def test_every_drawing_has_words_for_those_who_do_not_see_it(text: str) -> None:
+    drawings = Page(text).all("svg")
+    assert drawings
+    assert all(each.get("aria-hidden") == "true" or len(str(each["aria-label"])) > 20 for each in drawings)
+
+
+def test_wide_tables_scroll_in_a_region_of_their_own(text: str) -> None:
+    page = Page(text)
+    assert len([each for each in page.all("div") if each.get("class") == "scroll"]) == len(page.all("table"))
+
+
+def test_the_page_says_that_nothing_was_measured_on_hardware(text: str) -> None:
+    assert "nothing was measured on hardware" in Page(text).text.lower()
+
+
+def test_a_browser_shows_the_page_without_network_and_without_errors(text: str, tmp_path: Path) -> None:
+    shown = browse(text, tmp_path)
+    assert "</footer>" in shown.stdout
+    assert complaints(shown) == []
+
+
+def test_the_browser_test_would_notice_what_a_page_loads_and_runs(text: str, tmp_path: Path) -> None:
+    loading = text.replace("</main>", "<img src='x.png'></main>", 1)
+    assert complaints(browse(loading, tmp_path))
+    running = re.sub("<meta http-equiv[^>]*>", "", text).replace("</main>", "<script>nowhere()</script></main>", 1)
+    assert complaints(browse(running, tmp_path))
+
+
+def test_the_page_holds_the_numbers_of_the_summary(inspected: str, tiny_net: Net, summary: Summary) -> None:
+    text = Page(inspected).text
+    moved = traffic(tiny_net.graph, tiny_net.placed.chip, tiny_net.placed.placement)
+    fullest = summary.fullest_cores[0]
+    for number in (
+        f"{summary.neurons:,}",
+        f"{summary.depth_steps} steps",
+        f"{summary.activation_bits} bit",
+        f"on {summary.head}",
+        f"{fullest.load:.1%}",
+        f"{moved.sent:,.0f}",
+        *(f"{block.synapses:,}" for block in summary.blocks),
+    ):
+        assert number in text
+
+
+def test_every_core_has_a_square_and_a_row(inspected: str, summary: Summary) -> None:
+    page = Page(inspected)
+    rows = {each.get("id") for each in page.all("tr")}
+    squares = {each["href"] for each in page.all("a")}
+    assert len(squares) == summary.cores_used
+    assert {f"core-{core.chip}-{core.core}" for core in summary.cores} <= rows
+
+
+def test_every_figure_of_the_system_is_shown_with_source_and_confidence(inspected: str, tiny_net: Net) -> None:
+    text = Page(inspected).text
+    for figure in tiny_net.placed.chip.figures().values():
+        assert " ".join(f"{figure.value:,} {figure.unit} {figure.confidence} {figure.source}".split()) in text
+
+
+def test_names_cannot_become_markup(tiny_net: Net, summary: Summary) -> None:
+    cores = tuple(replace(core, shards=(EVIL,)) for core in summary.cores)
+    blocks = tuple(replace(block, name=EVIL) for block in summary.blocks)
+    nodes = tuple(replace(node, name=EVIL) for node in summary.nodes)
+    chips = tuple(replace(chip, blocks=(EVIL,)) for chip in summary.chips)
+    hostile = replace(summary, chip=EVIL, cores=cores, blocks=blocks, nodes=nodes, chips=chips)
+    page = Page(inspect_page(tiny_net, hostile))
+    assert not page.all("script")
+    assert page.open == page.misplaced == []
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+
+
+def test_the_same_network_gives_the_same_page(inspected: str, tiny_net: Net, summary: Summary) -> None:
+    assert inspect_page(tiny_net, summary) == inspected
+
+
+def test_a_scale_of_ten_shades_shows_a_little_as_more_than_nothing() -> None:
+    assert [chip_map.level(share) for share in (0, 1e-6, 0.1, 0.11, 1.0)] == [0, 1, 1, 2, 10]
+
+
+def test_too_many_cores_are_shown_by_the_chip(
+    tiny_net: Net, summary: Summary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chip_map, "MOST_CORES", 0)
+    moved = traffic(tiny_net.graph, tiny_net.placed.chip, tiny_net.placed.placement)
+    many = tuple(replace(core, chip=chip, core=0) for chip, core in enumerate(summary.cores))
+    chips = tuple(replace(summary.chips[0], chip=chip) for chip in range(len(many)))
+    maps = chip_map.chip_map(tiny_net, replace(summary, cores=many, chips=chips, chips_used=len(many)), moved)
+    assert maps.system is not None
+    assert len(maps.system.cells) == len(many)
+    assert len(maps.chips) <= 3
+
+
+def test_the_results_are_shown_with_range_and_origin(reported: str, report: Report) -> None:
+    text = Page(reported).text
+    for phase in PHASES:
+        each = report.quantity(phase, "tokens_per_s", "tokens/s")
+        low, high = map(format_number, each.inputs["range"])
+        assert f"{format_number(each.value)} tokens/s modelled; {low} to {high}" in text
+
+
+def test_every_published_figure_is_in_the_plots_marked_as_published(reported: str, report: Report) -> None:
+    labels = Page(reported).text
+    for row in report.comparison:
+        for value in (row.generate_tokens_per_s, row.prefill_millijoules):
+            at = f"{format_number(value.value)} at {row.tokens:,}"
+            assert re.search(rf"{value.source}[a-z ]*: {re.escape(at)}", labels)
+
+
+def test_every_parameter_is_shown_with_confidence_and_source(reported: str, report: Report) -> None:
+    text = Page(reported).text
+    for parameter in report.parameters.named().values():
+        assert " ".join(f"{parameter.unit} {parameter.confidence} {parameter.source}".split()) in text
+    assert all(each in text for each in NOT_MODELLED)
+
+
+def test_a_report_without_recorded_activity_says_so_first(reported: str) -> None:
+    assert reported.index("No activity is recorded") < reported.index("<h2>")
+
+
+def test_a_report_of_recorded_activity_shows_its_zeros_by_layer(tiny_net: Net, report: Report) -> None:
+    key = "layers.1.attn.o_proj.norm.scale:o_proj"
+    half = {**report.activity.messages, key: report.activity.messages[key] // 2}
+    recorded = replace(report, recorded=True, activity=replace(report.activity, messages=half, origin="a run"))
+    text = Page(report_page(recorded, tiny_net)).text
+    assert "layers.1 0.0% 0.0% 0.0% 50.0% 0.0% 0.0%" in text
+    assert "recorded activity (a run, 1 tokens)" in text
+
+
+def test_a_report_without_a_sweep_has_no_plot_of_one(tiny_net: Net, report: Report) -> None:
+    assert "What other settings would do" not in report_page(replace(report, sweep=()), tiny_net)
+
+
+def test_the_name_of_a_network_cannot_become_markup_of_its_report(tiny_net: Net, report: Report) -> None:
+    hostile = replace(report, about={**report.about, "net": EVIL, "system_name": EVIL})
+    page = Page(report_page(hostile, tiny_net))
+    assert not page.all("script")
+    assert page.open == page.misplaced == []
+
+
+def test_links_to_other_chips_are_stubs_that_point_outward() -> None:
+    # Of a mesh of 16 columns: router 15 is the last of the first row, and joins router 0 of the next chip.
+    links = (
+        LinkTraffic((0, 14), (0, 15), 4.0),
+        LinkTraffic((0, 15), (1, 0), 8.0),
+        LinkTraffic((1, 0), (1, 1), 1.0),
+    )
+    drawn = link_map(LOIHI2, Traffic(8, (), links, 0.0, 0.0), chip=0).text
+    lines = re.findall(r'<line class="link l(\d+)" x1="([\d.]+)" y1="[\d.]+" x2="([\d.]+)"', drawn)
+    assert [int(shade) for shade, _, _ in lines] == [5, 10]
+    inner, stub = ((float(first), float(last)) for _, first, last in lines)
+    assert inner[0] < inner[1] == stub[0] < stub[1]
+
+
+def test_a_logarithmic_axis_puts_equal_factors_at_equal_distances() -> None:
+    axis = Axis(1.0, 100.0, 0.0, 200.0)
+    assert [axis.at(value) for value in (1.0, 10.0, 100.0)] == pytest.approx([0.0, 100.0, 200.0])
+    assert axis.ticks == [1, 2, 5, 10, 20, 50, 100]
+
+
+def test_an_end_without_a_fit_is_said_and_not_drawn() -> None:
+    drawn = span_plot("speed", [Span("barrier", None, 1.2)]).text
+    assert "barrier: no fit to ×1.2" in drawn
+    assert drawn.count("<circle") == 1
+
+
+def test_what_is_written_into_a_drawing_is_escaped() -> None:
+    assert element("text", "a<b", x=1.234, class_='"').text == '<text x="1.23" class="&quot;">a&lt;b</text>'
+
+
+def complaints(shown: subprocess.CompletedProcess[str]) -> list[str]:
+    """What the browser refused, could not find or could not run."""
+    return [line for line in shown.stderr.splitlines() if re.search(r"CONSOLE|net::ERR|Uncaught", line)]
+
+
+def browse(page: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Open a page in a headless Chromium which has no network, and return the document and what was logged."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no Chromium is installed")
+    file = folder / "page.html"
+    file.write_text(page)
+    options = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    options += " --disable-component-update --disable-sync --enable-logging=stderr --v=0 --dump-dom"
+    # Every name resolves to nothing: whatever the page asked of a network would fail and be logged.
+    rules = "--host-resolver-rules=MAP * ~NOTFOUND"
+    command = [browser, *options.split(), rules, f"--user-data-dir={folder / 'profile'}", file.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)

@@ -1,0 +1,40 @@
+"""loihi-mmfree report, as a user calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from loihi_mmfree.cli.main import app
+from loihi_mmfree.compiler.artifact import Net
+from loihi_mmfree.errors import ArtifactError
+
+
+def test_the_last_line_is_the_json_document(tiny_net: Net) -> None:
+    result = CliRunner().invoke(app, ["report", str(tiny_net.path), "--json"])
+    assert result.exit_code == 0
+    document = json.loads(result.stdout.strip().splitlines()[-1])
+    assert document["generate"]["tokens_per_s"]["source"] == "modelled"
+
+
+def test_the_terminal_says_what_is_modelled_and_that_nothing_was_recorded(tiny_net: Net) -> None:
+    result = CliRunner().invoke(app, ["report", str(tiny_net.path)])
+    assert "modelled" in result.stdout
+    assert "published" in result.stdout
+    assert "No activity is recorded" in result.stdout
+
+
+def test_a_damaged_activity_is_an_error(net_copy: Path) -> None:
+    (net_copy / "report").mkdir()
+    (net_copy / "report" / "activity.json").write_text("{")
+    result = CliRunner().invoke(app, ["report", str(net_copy)])
+    assert isinstance(result.exception, ArtifactError)
+
+
+@pytest.mark.parametrize("folder", ["missing", "."])
+def test_what_is_no_network_is_an_error(tmp_path: Path, folder: str) -> None:
+    result = CliRunner().invoke(app, ["report", str(tmp_path / folder)])
+    assert isinstance(result.exception, ArtifactError)
