@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from loihi_mmfree.cli.output import JSON_OPTION, count, print_json, print_table, write_whole
+from loihi_mmfree.cli.output import JSON_OPTION, count, print_json, print_table
 from loihi_mmfree.errors import UsageError
+from loihi_mmfree.files import write_whole
 
 if TYPE_CHECKING:
-    from loihi_mmfree.compiler.artifact import Net
+    from loihi_mmfree.compiler.place.traffic import Traffic
     from loihi_mmfree.compiler.summary import BlockSummary, CoreSummary, Summary
 
 FULLEST_CORES = 5
@@ -33,6 +34,7 @@ def inspect(
     """Show what a network consists of and where it lies: blocks, chips, cores, traffic, formats, depth."""
     from loihi_mmfree import api
     from loihi_mmfree.compiler.nodes import NeuronGroup
+    from loihi_mmfree.compiler.place.traffic import traffic
     from loihi_mmfree.compiler.summary import summarize
     from loihi_mmfree.fixedpoint.listing import listing
 
@@ -51,11 +53,12 @@ def inspect(
     if nodes:
         node_rows = [(each.name, each.kind, each.shape, str(each.offset), each.formats) for each in summary.nodes]
         print_table("Nodes", ("node", "kind", "size", "step", "formats"), node_rows)
-    _print_totals(loaded, summary)
+    moved = traffic(loaded.graph, loaded.placed.chip, loaded.placed.placement)
+    _print_totals(summary, moved)
     if html is not None:
         from loihi_mmfree.report.page import inspect_page
 
-        write_whole(html, inspect_page(loaded, summary).encode(), "--html")
+        write_whole(html, inspect_page(loaded, summary, moved).encode(), "--html")
     if as_json:
         print_json(summary.to_dict())
 
@@ -107,11 +110,8 @@ def _print_cores(cores: tuple[CoreSummary, ...], every: bool) -> None:
     print_table(title, ("chip/core", "load", "fullest resource", "neurons held"), rows)
 
 
-def _print_totals(net: Net, summary: Summary) -> None:
-    from loihi_mmfree.compiler.place.traffic import traffic
-
-    found = traffic(net.graph, net.placed.chip, net.placed.placement)
-    chips = sum(found.between_chips().values())
+def _print_totals(summary: Summary, moved: Traffic) -> None:
+    chips = sum(moved.between_chips().values())
     typer.echo(
         f"{summary.chip}: {count(summary.cores_used, 'core')} on {count(summary.chips_used, 'chip')}, head on "
         f"{summary.head}; "
@@ -119,7 +119,7 @@ def _print_totals(net: Net, summary: Summary) -> None:
         f"{summary.weight_bits}-bit weights in synapse memory"
     )
     typer.echo(
-        f"at most {found.sent:,.0f} messages a step when pipelined: {found.link_messages:,.0f} hops over links, "
-        f"{found.link_bytes / 1e6:.2f} MB, {chips:,.0f} of them between chips"
+        f"at most {moved.sent:,.0f} messages a step when pipelined: {moved.link_messages:,.0f} hops over links, "
+        f"{moved.link_bytes / 1e6:.2f} MB, {chips:,.0f} of them between chips"
     )
     typer.echo("Counted from the compiled network and a model of the chip; nothing was measured on hardware.")

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import typer
-
-from loihi_mmfree.errors import UsageError
 
 JSON_OPTION = typer.Option(False, "--json", help="Print one JSON document as the last line of stdout.")
 
@@ -64,14 +60,3 @@ def print_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, 
 def count(number: int, thing: str) -> str:
     """Return a number with what it counts, in the plural where that is due."""
     return f"{number:,} {thing}" + ("" if number == 1 else "s")
-
-
-def write_whole(path: Path, content: bytes, option: str) -> None:
-    """Write a file that appears whole or not at all; `option` names what asked for it in errors."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UsageError(f"{option} {path}: not written: {error.strerror}") from error

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import typer
 
-from loihi_mmfree.cli.output import JSON_OPTION, print_json, print_table, write_whole
+from loihi_mmfree.cli.output import JSON_OPTION, print_json, print_table
+from loihi_mmfree.files import write_whole
 
 
 def report(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from loihi_mmfree.cli.output import JSON_OPTION, print_json, print_table, write_whole
+from loihi_mmfree.cli.output import JSON_OPTION, print_json, print_table
 from loihi_mmfree.errors import UsageError
+from loihi_mmfree.files import write_whole
 
 if TYPE_CHECKING:
     from loihi_mmfree.compiler.artifact import Net

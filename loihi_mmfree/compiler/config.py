@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from loihi_mmfree.compiler.place.placement import HEADS, OBJECTIVES
 from loihi_mmfree.errors import UsageError
+from loihi_mmfree.files import parse_toml
 from loihi_mmfree.quantize.config import QuantizationConfig
 
 WEIGHT_BITS = (2, 8)
-HEADS = ("host", "chip")
-OBJECTIVES = ("chips", "speed")
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,4 @@ class CompileConfig:
     @classmethod
     def from_toml(cls, text: str, where: str) -> CompileConfig:
         """Read settings from TOML text; `where` names it in errors."""
-        import sys
-
-        if sys.version_info >= (3, 11):
-            import tomllib
-        else:
-            import tomli as tomllib
-        try:
-            values = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise UsageError(f"{where}: not valid TOML: {error}") from error
-        return cls.from_mapping(values)
+        return cls.from_mapping(parse_toml(text, where))

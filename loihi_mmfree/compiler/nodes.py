@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from loihi_mmfree.compiler.graph import Graph, Node
 from loihi_mmfree.fixedpoint.program import Program
 from loihi_mmfree.fixedpoint.qformat import QFormat
-from loihi_mmfree.fixedpoint.ternary import unpack_ternary
+from loihi_mmfree.fixedpoint.ternary import CODES_PER_BYTE, unpack_ternary
 
 HOST_BLOCK = "host"
 
@@ -71,7 +71,7 @@ class TernarySynapse(Synapse):
     source_size: int
 
     def __post_init__(self) -> None:
-        if self.first_column % 4 or self.first_column + self.columns > self.source_size:
+        if self.first_column % CODES_PER_BYTE or self.first_column + self.columns > self.source_size:
             raise ValueError(
                 f"{self.name}: columns {self.first_column} to {self.first_column + self.columns} are no slice of "
                 f"{self.source_size} that begins at a multiple of four"

@@ -10,6 +10,8 @@ from loihi_mmfree.fixedpoint.arithmetic import Integers
 FLOAT32_EXACT_LIMIT = 1 << 24
 """Below this magnitude every integer, and so every partial sum, is exact in float32."""
 
+CODES_PER_BYTE = 4
+
 _BOUND_ROWS = 1024
 """Rows whose bounds are computed at once; keeps the memory of a large projection small."""
 
@@ -29,9 +31,9 @@ def pack_ternary(codes: NDArray[np.int8]) -> NDArray[np.uint8]:
     if codes.size and (codes.min() < -1 or codes.max() > 1):
         raise ValueError("ternary codes are -1, 0 and 1")
     rows, columns = codes.shape
-    padded = np.ones((rows, -(-columns // 4) * 4), dtype=np.uint8)
+    padded = np.ones((rows, -(-columns // CODES_PER_BYTE) * CODES_PER_BYTE), dtype=np.uint8)
     padded[:, :columns] = (codes + 1).astype(np.uint8)
-    quads = padded.reshape(rows, -1, 4)
+    quads = padded.reshape(rows, -1, CODES_PER_BYTE)
     places = np.array([1, 4, 16, 64], dtype=np.uint8)
     return (quads * places).sum(axis=-1, dtype=np.uint8)
 
@@ -57,8 +59,10 @@ def unpack_ternary(packed: NDArray[np.uint8], columns: int) -> NDArray[np.int8]:
 
 def check_packed(packed: NDArray[np.uint8], columns: int) -> None:
     """Raise ValueError unless `packed` holds rows of `columns` codes and no field that is no code."""
-    if packed.ndim != 2 or packed.shape[1] != -(-columns // 4):
-        raise ValueError(f"{columns} codes a row take {-(-columns // 4)} bytes, found shape {packed.shape}")
+    if packed.ndim != 2 or packed.shape[1] != -(-columns // CODES_PER_BYTE):
+        raise ValueError(
+            f"{columns} codes a row take {-(-columns // CODES_PER_BYTE)} bytes, found shape {packed.shape}"
+        )
     # A field is 3 where both of its bits are set.
     if np.any(packed & (packed >> 1) & 0b01010101):
         raise ValueError("a two-bit field holds 3, which is no ternary code")

@@ -13,13 +13,10 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from loihi_mmfree.compiler.artifact import Net
 from loihi_mmfree.compiler.nodes import NeuronGroup
 from loihi_mmfree.errors import BackendUnavailableError
-from loihi_mmfree.fixedpoint.interpreter import Counters
+from loihi_mmfree.sim.session import Backend
 
 MODELS_GROUP = "loihi_mmfree.neurocore_models"
 RUNNERS_GROUP = "loihi_mmfree.chip_runners"
@@ -30,30 +27,12 @@ HOW_TO_GET_IT = (
 )
 
 
-class ChipRunner(Protocol):
+class ChipRunner(Backend, Protocol):
     """What a registered runner returns: a network on the chip, ready to read tokens."""
-
-    @property
-    def logit_scale(self) -> float:
-        """Real value of one unit of a logit."""
-
-    @property
-    def steps(self) -> int:
-        """Time steps so far."""
-
-    @property
-    def counters(self) -> Counters:
-        """Saturations and overflows so far, where the chip counts them."""
 
     @property
     def profiler(self) -> Any:
         """Lava's profiler with probes of time and energy, to be read after `close`; None without profiling."""
-
-    def process(self, ids: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Read tokens and return the logits [T, V] after each of them; state is kept."""
-
-    def close(self) -> None:
-        """Stop the network."""
 
 
 Runner = Callable[[Net, Mapping[str, Any], bool], ChipRunner]

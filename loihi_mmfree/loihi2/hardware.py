@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from loihi_mmfree.errors import UsageError
+from loihi_mmfree.files import parse_toml
 
 Confidence = Literal["published", "inferred", "assumed"]
 
@@ -223,7 +223,7 @@ def load_system(name_or_path: str | Path) -> ChipSpec:
             f"chip: {str(name_or_path)!r} is neither a known system nor a readable TOML file; known systems: "
             f"{', '.join(SYSTEMS)}"
         ) from error
-    return system_from_mapping(_parse(text, where=str(path)), str(path), path.stem)
+    return system_from_mapping(parse_toml(text, str(path)), str(path), path.stem)
 
 
 def system_from_mapping(given: Mapping[str, Any], where: str, name: str) -> ChipSpec:
@@ -249,17 +249,6 @@ def system_from_mapping(given: Mapping[str, Any], where: str, name: str) -> Chip
     spec = replace(SYSTEMS[base], name=name, **cast("dict[str, Any]", changed))
     _check_grid(spec, where)
     return spec
-
-
-def _parse(text: str, where: str) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{where}: not valid TOML: {error}") from error
 
 
 def _figure(given: Any, known: Figure, where: str, key: str) -> Figure:

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 
 from loihi_mmfree.report.model import barrier_seconds, core_seconds, event_joules, link_seconds, predict
 from loihi_mmfree.report.parameters import ModelParameters
+from loihi_mmfree.report.published import load_published
 from loihi_mmfree.report.workload import Workload
 
 REFERENCE_FILE = "loihi2_reference_workload.json"
@@ -33,18 +35,27 @@ class Target:
     generate_tokens_per_s: float
 
 
-PUBLISHED = Target(6632.0, 3.7, 405.0, 41.5)
-"""370M MatMul-free LM on Loihi 2, 24 chips (Abreu et al. 2025, table I)."""
+@cache
+def published_target() -> Target:
+    """Return what was published of the 370M on Loihi 2; it is the same at every length."""
+    system = next(each for each in load_published().systems if each.hardware.startswith("Loihi 2"))
+    return Target(
+        system.prefill_tokens_per_s[0],
+        system.prefill_millijoules[0],
+        system.generate_millijoules[0],
+        system.generate_tokens_per_s[0],
+    )
 
 
-def fit(workload: Workload, parameters: ModelParameters, target: Target = PUBLISHED) -> ModelParameters:
-    """Return the parameters with the fitted ones replaced.
+def fit(workload: Workload, parameters: ModelParameters, target: Target | None = None) -> ModelParameters:
+    """Return the parameters with the fitted ones replaced; the default target is the published one.
 
     Raises
     ------
     ValueError
         The targets cannot be met: barriers or links alone take longer than the published step.
     """
+    target = target or published_target()
     unit = parameters.with_values(core_time_scale=1.0, dynamic_energy_scale=1.0)
     step = 1 / target.prefill_tokens_per_s
     core = step - barrier_seconds(workload.chips, unit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from loihi_mmfree.compiler.artifact import Net
+from loihi_mmfree.compiler.place.traffic import Traffic
 from loihi_mmfree.compiler.summary import Summary
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from loihi_mmfree.report.document import Report
 
 
-def inspect_page(net: Net, summary: Summary) -> str:
+def inspect_page(net: Net, summary: Summary, moved: Traffic) -> str:
     """Return the page of a compiled network: where it lies, what every core holds, what travels.
 
     Parameters
@@ -22,10 +23,12 @@ def inspect_page(net: Net, summary: Summary) -> str:
         Placed.
     summary : Summary
         Of the same network (:func:`..compiler.summary.summarize`).
+    moved : Traffic
+        Of the same network (:func:`..compiler.place.traffic.traffic`).
     """
     from loihi_mmfree.report.page_inspect import inspect_context
 
-    return render("inspect.html.jinja", inspect_context(net, summary))
+    return render("inspect.html.jinja", inspect_context(net, summary, moved))
 
 
 def report_page(report: Report, net: Net) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from loihi_mmfree.compiler.artifact import Net
 from loihi_mmfree.compiler.nodes import block_of
 from loihi_mmfree.compiler.place.resources import RESOURCES, UNITS
-from loihi_mmfree.compiler.place.traffic import CoreTraffic, Traffic, traffic
+from loihi_mmfree.compiler.place.traffic import CoreTraffic, Traffic
 from loihi_mmfree.compiler.summary import CoreSummary, NodeSummary, Summary
 from loihi_mmfree.loihi2.hardware import ChipSpec
 from loihi_mmfree.report.chip_map import LEVELS, ChipMap, chip_map, core_id, label
@@ -33,9 +33,8 @@ _MOST_PAIRS = 48
 OBJECTIVES = {"chips": "fewest chips", "speed": "shortest step"}
 
 
-def inspect_context(net: Net, summary: Summary) -> dict[str, Any]:
+def inspect_context(net: Net, summary: Summary, moved: Traffic) -> dict[str, Any]:
     """Return what the template of the page is filled with."""
-    moved = traffic(net.graph, net.placed.chip, net.placed.placement)
     maps = chip_map(net, summary, moved)
     return {
         "name": net.path.resolve().name,

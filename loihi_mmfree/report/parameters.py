@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
+
+from loihi_mmfree.files import parse_toml
 
 CONFIDENCES = ("published", "inferred", "assumed", "fitted")
 PARAMETERS_FILE = "loihi2_model.toml"
@@ -85,11 +86,8 @@ class ModelParameters:
 
 def read_toml(name: str) -> dict[str, Any]:
     """Read a TOML file that the package carries."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    return tomllib.loads(files("loihi_mmfree").joinpath("data").joinpath(name).read_text(encoding="utf-8"))
+    text = files("loihi_mmfree").joinpath("data").joinpath(name).read_text(encoding="utf-8")
+    return parse_toml(text, name)
 
 
 def load_parameters(data: Mapping[str, Any] | None = None) -> ModelParameters:

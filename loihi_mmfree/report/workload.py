@@ -14,7 +14,7 @@ from typing import Any
 
 from loihi_mmfree.compiler.graph import Graph, Source
 from loihi_mmfree.compiler.nodes import LogitsOut, NeuronGroup, TokenIn
-from loihi_mmfree.compiler.place.connections import connections
+from loihi_mmfree.compiler.place.connections import connections, placeable
 from loihi_mmfree.compiler.place.placement import Placement, Shard
 from loihi_mmfree.compiler.place.routes import HOST, Flow, flows
 from loihi_mmfree.compiler.place.traffic import traffic
@@ -178,9 +178,7 @@ class _Counting:
 
     def add_shard(self, core: int, shard: Shard) -> None:
         """Count the programs of a shard's neurons and the synapses that end at them."""
-        node = self.graph.by_name[shard.node]
-        if not isinstance(node, NeuronGroup | LogitsOut):
-            raise TypeError(f"{node.name}: only neuron groups and the logits are placed")
+        node = placeable(self.graph, shard.node)
         for connection in connections(self.graph, node):
             operations = connection.synapses(shard.count) * self._rate(connection.source)
             step = self.received[connection.source.node] + 1

@@ -16,14 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from loihi_mmfree.compiler.artifact import REPORT
 from loihi_mmfree.compiler.graph import Graph, Source
 from loihi_mmfree.compiler.nodes import Broadcast, Delay, NeuronGroup, SumSynapse, Synapse, TernarySynapse
 from loihi_mmfree.errors import ArtifactError, UsageError
+from loihi_mmfree.files import write_whole
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.interpreter import Counters
 
 SCHEMA_VERSION = 1
-REPORT_FOLDER, ACTIVITY = "report", "activity.json"
+ACTIVITY = "activity.json"
 _HISTOGRAM_BINS = 25
 
 
@@ -245,14 +247,12 @@ def save_activity(net_path: str | Path, activity: Activity) -> Path:
     UsageError
         The folder cannot be written.
     """
-    path = Path(net_path) / REPORT_FOLDER / ACTIVITY
+    path = Path(net_path) / REPORT / ACTIVITY
     try:
         path.parent.mkdir(exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(json.dumps(activity.to_dict(), indent=1, sort_keys=True) + "\n")
-        partial.replace(path)
     except OSError as error:
         raise UsageError(f"{path}: not written: {error.strerror}") from error
+    write_whole(path, (json.dumps(activity.to_dict(), indent=1, sort_keys=True) + "\n").encode())
     return path
 
 
@@ -264,7 +264,7 @@ def load_activity(net_path: str | Path, graph: Graph) -> Activity | None:
     ArtifactError
         The file is damaged or belongs to another network.
     """
-    path = Path(net_path) / REPORT_FOLDER / ACTIVITY
+    path = Path(net_path) / REPORT / ACTIVITY
     if not path.is_file():
         return None
     try:

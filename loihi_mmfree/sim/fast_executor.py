@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 
 from loihi_mmfree.compiler.graph import Graph, Node
 from loihi_mmfree.compiler.part import Part
-from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.interpreter import Counters
 from loihi_mmfree.sim.fast_core import FastCore
-from loihi_mmfree.sim.fast_plan import NotPlannedError
 from loihi_mmfree.sim.fast_team import ProgramLibrary, Team, available_threads
 
 
@@ -35,17 +33,12 @@ class FastExecutor:
 
     Raises
     ------
-    UsageError
+    NotPlannedError
         The nodes hold something that the kernels do not know.
     """
 
     def __init__(self, part: Part, strict: bool, team: Team, library: ProgramLibrary) -> None:
-        try:
-            self._core = FastCore(part, 1, strict, team, library)
-        except NotPlannedError as error:
-            raise UsageError(
-                f"the compiled kernels cannot run this network: {error}; use --kernels numpy"
-            ) from error
+        self._core = FastCore(part, 1, strict, team, library)
         self._tokens = 0
         self.variables = self._core.states
 

@@ -19,6 +19,7 @@ from loihi_mmfree.compiler.nodes import (
 )
 from loihi_mmfree.compiler.part import Part
 from loihi_mmfree.compiler.verify import node_parameters
+from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.kernels.assemble import IMMEDIATE, WIDTH, Assembled, assemble
 from loihi_mmfree.fixedpoint.kernels.layout import (
@@ -61,8 +62,11 @@ class Split:
     phase: int
 
 
-class NotPlannedError(Exception):
+class NotPlannedError(UsageError):
     """The graph is of a kind that the kernels do not know: the NumPy path has to run it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the compiled kernels cannot run this network: {reason}; use --kernels numpy")
 
 
 def make_plan(

@@ -145,12 +145,8 @@ def _open_engine(net: Net, kernels: str) -> Backend:
 
         return Engine(net.graph, strict=True)
     from loihi_mmfree.sim.fast import FastEngine
-    from loihi_mmfree.sim.fast_plan import NotPlannedError
 
-    try:
-        return FastEngine(net.graph, strict=True)
-    except NotPlannedError as error:
-        raise UsageError(f"the compiled kernels cannot run this network: {error}; use --kernels numpy") from error
+    return FastEngine(net.graph, strict=True)
 
 
 def check_ids(ids: NDArray[np.int64], vocab_size: int) -> None:

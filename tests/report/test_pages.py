@@ -79,8 +79,13 @@ def report(tiny_net: Net) -> Report:
 
 
 @pytest.fixture(scope="module")
-def inspected(tiny_net: Net, summary: Summary) -> str:
-    return inspect_page(tiny_net, summary)
+def moved(tiny_net: Net) -> Traffic:
+    return traffic(tiny_net.graph, tiny_net.placed.chip, tiny_net.placed.placement)
+
+
+@pytest.fixture(scope="module")
+def inspected(tiny_net: Net, summary: Summary, moved: Traffic) -> str:
+    return inspect_page(tiny_net, summary, moved)
 
 
 @pytest.fixture(scope="module")
@@ -179,20 +184,22 @@ def test_every_figure_of_the_system_is_shown_with_source_and_confidence(inspecte
         assert " ".join(f"{figure.value:,} {figure.unit} {figure.confidence} {figure.source}".split()) in text
 
 
-def test_names_cannot_become_markup(tiny_net: Net, summary: Summary) -> None:
+def test_names_cannot_become_markup(tiny_net: Net, summary: Summary, moved: Traffic) -> None:
     cores = tuple(replace(core, shards=(EVIL,)) for core in summary.cores)
     blocks = tuple(replace(block, name=EVIL) for block in summary.blocks)
     nodes = tuple(replace(node, name=EVIL) for node in summary.nodes)
     chips = tuple(replace(chip, blocks=(EVIL,)) for chip in summary.chips)
     hostile = replace(summary, chip=EVIL, cores=cores, blocks=blocks, nodes=nodes, chips=chips)
-    page = Page(inspect_page(tiny_net, hostile))
+    page = Page(inspect_page(tiny_net, hostile, moved))
     assert not page.all("script")
     assert page.open == page.misplaced == []
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
 
 
-def test_the_same_network_gives_the_same_page(inspected: str, tiny_net: Net, summary: Summary) -> None:
-    assert inspect_page(tiny_net, summary) == inspected
+def test_the_same_network_gives_the_same_page(
+    inspected: str, tiny_net: Net, summary: Summary, moved: Traffic
+) -> None:
+    assert inspect_page(tiny_net, summary, moved) == inspected
 
 
 def test_a_scale_of_ten_shades_shows_a_little_as_more_than_nothing() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from loihi_mmfree.compiler.graph import Graph, Node, Source
 from loihi_mmfree.compiler.nodes import Delay, NeuronGroup
-from loihi_mmfree.compiler.programs import relay_program
+from loihi_mmfree.compiler.passes.relay import relay
 from loihi_mmfree.compiler.schedule import arrival
 from loihi_mmfree.loihi2.hardware import ChipSpec
 
@@ -58,11 +58,9 @@ def _balanced(
         name, steps = f"{node.name}.{port.name}_delay", received[node.name] - received[source.node]
         while steps > longest:
             delay = Delay(f"{name}_{steps}", (source,), node.size, longest)
-            relay = NeuronGroup(
-                f"{delay.name}.relay", (delay.out(),), "Relay", node.size, relay_program(port.bits), (), (), ()
-            )
-            inserted += [delay, relay]
-            source, steps = relay.out(), steps - longest
+            sender = relay(delay, port.bits)
+            inserted += [delay, sender]
+            source, steps = sender.out(), steps - longest
         inserted.append(Delay(name, (source,), node.size, steps))
         inputs[position] = inserted[-1].out()
     return replace(node, inputs=tuple(inputs)), inserted

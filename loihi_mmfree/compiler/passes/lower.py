@@ -19,14 +19,15 @@ from loihi_mmfree.compiler.nodes import (
     TernarySynapse,
     TokenIn,
 )
-from loihi_mmfree.compiler.passes.split_rows import CODES_PER_BYTE, longest_row, row_parts, slices
+from loihi_mmfree.compiler.passes.relay import relay
+from loihi_mmfree.compiler.passes.split_rows import longest_row, row_parts, slices
 from loihi_mmfree.compiler.programs import Accumulator
 from loihi_mmfree.errors import UnsupportedModelError
 from loihi_mmfree.fixedpoint import tables
 from loihi_mmfree.fixedpoint.program import Program
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.fixedpoint.requantizer import Requantizer, fit_multipliers
-from loihi_mmfree.fixedpoint.ternary import pack_ternary
+from loihi_mmfree.fixedpoint.ternary import CODES_PER_BYTE, pack_ternary
 from loihi_mmfree.loihi2.hardware import ChipSpec
 from loihi_mmfree.quantize.parameters import embedding_table, lower_bounds, ternary_projection
 
@@ -192,8 +193,7 @@ class _Lowering:
             self.tensors[key] = pack_ternary(np.ones((1, len(columns)), dtype=np.int8))
             shape = 1, len(columns), key, columns.start, node.columns
             synapse = TernarySynapse(f"{name}.part_{number}", (source,), *shape)
-            self.nodes.append(synapse)
-            made.append(self._relay(synapse))
+            made.append(self._end(synapse, relayed=True))
         return made
 
     def _scale(self, node: layers.Scale) -> None:
@@ -294,17 +294,15 @@ class _Lowering:
             self.tensors[key] = np.ascontiguousarray(packed[:, first:end])
             inputs = (self.values[projection.inputs[0]],)
             shape = projection.size, len(part), key, part.start, projection.columns
-            synapse = TernarySynapse(name, inputs, *shape)
-            self.nodes.append(synapse)
-            made.append(self._relay(synapse) if relayed else synapse.out())
+            made.append(self._end(TernarySynapse(name, inputs, *shape), relayed))
         return made
 
-    def _relay(self, synapse: TernarySynapse) -> Source:
-        """Neurons that send on what they accumulate."""
-        program = programs.relay_program(programs.ACCUMULATOR_BITS)
-        relay = NeuronGroup(f"{synapse.name}.relay", (synapse.out(),), "Relay", synapse.rows, program, (), (), ())
-        self.nodes.append(relay)
-        return relay.out()
+    def _end(self, synapse: TernarySynapse, relayed: bool) -> Source:
+        """Add a synapse, with a relay behind it if asked for, and return what its group reads."""
+        self.nodes.append(synapse)
+        if relayed:
+            self.nodes.append(relay(synapse, programs.ACCUMULATOR_BITS))
+        return self.nodes[-1].out()
 
     def _logits(self, node: layers.Logits) -> None:
         """The host reads the accumulators themselves, so the rows of the head are never split."""

@@ -8,10 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from loihi_mmfree.fixedpoint.ternary import nonzero_counts
+from loihi_mmfree.fixedpoint.ternary import CODES_PER_BYTE, nonzero_counts
 from loihi_mmfree.loihi2.hardware import ChipSpec
-
-CODES_PER_BYTE = 4
 
 
 def slices(columns: int, parts: int) -> list[range]:

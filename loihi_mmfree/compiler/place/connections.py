@@ -90,9 +90,18 @@ def _connection(graph: Graph, source: Source) -> Connection:
             raise ValueError(f"{synapse.name}: no rule to place a {type(synapse).__name__}")
 
 
-def is_placeable(node: Node) -> bool:
-    """Tell whether a node is made of neurons, on chip or computed by the host."""
-    return isinstance(node, NeuronGroup | LogitsOut)
+def placeable(graph: Graph, name: str) -> Placeable:
+    """Return a node that is made of neurons.
+
+    Raises
+    ------
+    TypeError
+        The node is not.
+    """
+    node = graph.by_name[name]
+    if not isinstance(node, NeuronGroup | LogitsOut):
+        raise TypeError(f"{name}: only neuron groups and the logits are placed")
+    return node
 
 
 def placed_nodes(graph: Graph, head: str) -> tuple[Placeable, ...]:

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from loihi_mmfree.compiler.graph import Graph, Source
 from loihi_mmfree.compiler.nodes import LogitsOut
-from loihi_mmfree.compiler.place.connections import Connection, Placeable, connections
+from loihi_mmfree.compiler.place.connections import Connection, Placeable, connections, placeable
 from loihi_mmfree.compiler.place.placement import Shard
 from loihi_mmfree.loihi2.hardware import ChipSpec
 
@@ -126,7 +126,7 @@ class Costs:
     def group(self, name: str) -> NeuronCost:
         """Return what a neuron of a group takes up."""
         if name not in self._groups:
-            self._groups[name] = neuron_cost(self.graph, self.spec, self.graph.by_name[name])  # type: ignore[arg-type]
+            self._groups[name] = neuron_cost(self.graph, self.spec, placeable(self.graph, name))
         return self._groups[name]
 
     def demand(self, group: NeuronCost, count: int, output_axons: int) -> dict[str, int]:

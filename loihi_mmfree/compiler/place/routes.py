@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from loihi_mmfree.compiler.graph import Graph, Source
 from loihi_mmfree.compiler.nodes import token_input
-from loihi_mmfree.compiler.place.connections import Connection, connections, is_placeable, placed_nodes
+from loihi_mmfree.compiler.place.connections import Connection, connections, placed_nodes
 from loihi_mmfree.compiler.place.placement import Placement, Shard
 
 HOST = -1
@@ -93,13 +93,11 @@ def _readers(
 ) -> dict[Source, list[_Reader]]:
     on_chip = {node.name for node in placed_nodes(graph, placement.head)}
     found: dict[Source, list[_Reader]] = {}
-    for node in graph:
-        if not is_placeable(node):
-            continue
+    for node in placed_nodes(graph, head="chip"):
         where = held.get(node.name, [])
         starts = tuple(shard.first for shard, _ in where) if node.name in on_chip else (0,)
         cores = tuple(core for _, core in where) if node.name in on_chip else (HOST,)
-        for each in connections(graph, node):  # type: ignore[arg-type]
+        for each in connections(graph, node):
             found.setdefault(each.source, []).append(_Reader(each, starts, cores))
     return found
 

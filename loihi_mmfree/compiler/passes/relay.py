@@ -1,0 +1,13 @@
+"""Neurons that only pass on what arrives: sums over slices of split rows, and messages under way for long."""
+
+from __future__ import annotations
+
+from loihi_mmfree.compiler.graph import Node
+from loihi_mmfree.compiler.nodes import NeuronGroup
+from loihi_mmfree.compiler.programs import relay_program
+
+
+def relay(before: Node, bits: int) -> NeuronGroup:
+    """Return the group behind a synapse that sends its `bits`-bit messages on."""
+    (size,) = before.outputs.values()
+    return NeuronGroup(f"{before.name}.relay", (before.out(),), "Relay", size, relay_program(bits), (), (), ())

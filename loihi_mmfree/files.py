@@ -1,0 +1,45 @@
+"""Files as every room reads and writes them: TOML with its place in errors, and files that appear whole."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from loihi_mmfree.errors import UsageError
+
+
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """Read TOML text; `where` names it in errors.
+
+    Raises
+    ------
+    UsageError
+        It is not TOML.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{where}: not valid TOML: {error}") from error
+
+
+def write_whole(path: Path, content: bytes, option: str = "") -> None:
+    """Write a file that appears whole or not at all; `option` names what asked for it in errors.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be written. What was there before is still there.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UsageError(f"{option} {path}: not written: {error.strerror}".strip()) from error
