@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -50,7 +53,7 @@ def vector_product(codes: np.ndarray, activations: np.ndarray, bits: int, parts:
     scratch = np.empty(96, dtype=np.int32)
     for low, high in ((0, rows // 2), (rows // 2, rows)):
         kernels.multiply_vector(
-            packed.ctypes.data, packed.shape[1], low, high, planes, digits, total, out, scratch
+            packed.ctypes.data, packed.shape[1], rows, low, high, planes, digits, total, out, scratch
         )
     return out
 
@@ -120,3 +123,29 @@ def test_digits_hold_the_widest_value(bits: int) -> None:
 
 def test_more_than_28_bits_are_left_to_the_specification() -> None:
     assert layout.digits_for(29) == 0
+
+
+GUARDED = """
+import ctypes, mmap, sys
+import numpy as np
+from loihi_mmfree.fixedpoint.kernels import layout, ternary
+rows, columns = map(int, sys.argv[1:])
+page = mmap.PAGESIZE
+memory = mmap.mmap(-1, 2 * page)
+start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(start + page), page, 0) == 0
+stride, digits = -(-columns // 4), layout.digits_for(12)
+planes = np.zeros(layout.vector_planes_bytes(columns, digits), dtype=np.int8)
+total = ternary.split_vector(np.ones(columns + 4, dtype=np.int32), 0, columns, digits, planes)
+out = np.zeros(rows, dtype=np.int32)
+packed = start + page - rows * stride
+ternary.multiply_vector(packed, stride, rows, 0, rows, planes, digits, total, out, np.empty(96, dtype=np.int32))
+assert (out == -columns).all(), out
+"""
+"""A matrix of packed zeros, codes of -1, that ends where memory does."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
+@pytest.mark.parametrize(("rows", "columns"), [(7, 300), (8, 256), (5, 4), (2, 1000)])
+def test_nothing_behind_the_weights_is_read(rows: int, columns: int) -> None:
+    subprocess.run([sys.executable, "-c", GUARDED, str(rows), str(columns)], check=True)

@@ -137,3 +137,12 @@ def load_word(builder: ir.IRBuilder, address: ir.Value, number: int, kind: Any =
     """Load element `number` of an array of integers."""
     at = builder.add(address, LONG(kind.width // 8 * number))
     return builder.load(builder.inttoptr(at, kind.as_pointer()), typ=kind)
+
+
+def prefetch(builder: ir.IRBuilder, address: ir.Value, level: int = 1) -> None:
+    """Ask for a cache line that will be read, into the cache of a level (1 or 2); any address will do."""
+    pointer = builder.inttoptr(address, ir.IntType(8).as_pointer())
+    kind = ir.FunctionType(ir.VoidType(), [pointer.type, INT, INT, INT])
+    name = "llvm.prefetch.p0"
+    function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    builder.call(function, [pointer, INT(0), INT(4 - level), INT(1)])

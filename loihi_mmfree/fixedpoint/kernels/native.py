@@ -39,7 +39,7 @@ class CompiledPrograms:
 
 
 class NativeFunction:
-    """A function that numba compiled, called without numba and without the interpreter's lock.
+    """A function that numba compiled, called without numba and without the interpreter's lock, by one thread.
 
     Parameters
     ----------
@@ -54,26 +54,30 @@ class NativeFunction:
         # numba's convention: where the result goes, where an exception goes, then the arguments.
         places = [ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * arguments]
         self._function = ctypes.CFUNCTYPE(ctypes.c_int32, *places)(code.address(_ENTRY))
+        self._result, self._exception = ctypes.c_int8(), ctypes.c_void_p()
+        self._answers = ctypes.addressof(self._result), ctypes.addressof(self._exception)
 
     def __call__(self, *arguments: int) -> bool:
         """Call the function."""
-        result, exception = ctypes.c_int8(), ctypes.c_void_p()
-        status = self._function(ctypes.addressof(result), ctypes.addressof(exception), *arguments)
+        status = self._function(*self._answers, *arguments)
         if status:
             raise RuntimeError(f"a compiled kernel ended with status {status}")
-        return bool(result.value)
+        return bool(self._result.value)
 
 
 TAKE_PART_ARGUMENTS = 6
 
 
-@cache
 def load_take_part() -> NativeFunction:
-    """Return `network.take_part`."""
+    """Return `network.take_part`, for the thread that asks."""
+    return NativeFunction(_take_part_code(), TAKE_PART_ARGUMENTS)
+
+
+@cache
+def _take_part_code() -> MachineCode:
     from importlib.metadata import version
 
-    data = kept_object(f"take_part numba {version('numba')}", _compile_take_part)
-    return NativeFunction(MachineCode(data), TAKE_PART_ARGUMENTS)
+    return MachineCode(kept_object(f"take_part numba {version('numba')}", _compile_take_part))
 
 
 def _compile_take_part() -> bytes:

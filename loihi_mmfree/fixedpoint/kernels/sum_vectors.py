@@ -17,6 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from loihi_mmfree.fixedpoint.kernels.lanes import prefetch
 from loihi_mmfree.fixedpoint.kernels.layout import (
     LOOKUPS,
     SUM_TOKENS,
@@ -56,14 +57,6 @@ def _load(builder: ir.IRBuilder, address: ir.Value, kind: ir.Type) -> ir.Value:
 
 def _store(builder: ir.IRBuilder, value: ir.Value, address: ir.Value) -> None:
     builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=1)
-
-
-def _prefetch(builder: ir.IRBuilder, address: ir.Value) -> None:
-    """Ask for what will be read; any address will do."""
-    pointer = builder.inttoptr(address, _BYTE.as_pointer())
-    kind = ir.FunctionType(ir.VoidType(), [pointer.type, _WORD, _WORD, _WORD])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    builder.call(function, [pointer, *(ir.Constant(_WORD, each) for each in (0, 3, 1))])
 
 
 def _call(builder: ir.IRBuilder, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
@@ -158,7 +151,7 @@ def spread_codes(typing, packed, stride, count, codes):  # type: ignore[no-untyp
                 rows.append(_indices(builder, row))
                 # Rows lie too far apart for the processor to guess which come next.
                 ahead = builder.mul(stride, ir.Constant(stride.type, 32 + 16 * half + each))
-                _prefetch(builder, builder.add(packed, ahead))
+                prefetch(builder, builder.add(packed, ahead))
             both.append(transpose(builder, rows))
         for unit, (low, high) in enumerate(zip(*both, strict=True)):
             first = builder.or_(builder.and_(low, _each(_WORDS, 0xFFF)), builder.shl(high, _each(_WORDS, 16)))

@@ -116,15 +116,17 @@ def _multiply_rows(packed, stride, blocks, planes, digits, count, scratch):  # t
 
 
 @njit(nogil=True)
-def multiply_vector(packed, stride, low, high, planes, digits, total, out, scratch):  # type: ignore[no-untyped-def]
+def multiply_vector(  # type: ignore[no-untyped-def]
+    packed, stride, rows, low, high, planes, digits, total, out, scratch
+):
     """Exact products of packed rows low..high with one activation vector.
 
     Parameters
     ----------
     packed : int64
         Address of uint8 [rows, stride].
-    stride : int64
-        Packed bytes in a row.
+    stride, rows : int64
+        Packed bytes in a row, and rows of the whole matrix.
     low, high : int64
         Rows to compute.
     planes : int8 array
@@ -137,30 +139,37 @@ def multiply_vector(packed, stride, low, high, planes, digits, total, out, scrat
     scratch : int32 array [96]
         Room for results and for the ends of rows.
     """
-    blocks, tail = stride // 64, stride % 64
-    address = planes.ctypes.data
+    blocks = (stride + 63) // 64
+    # A row's last block may hold bytes of the next row, which meet zeros; behind the matrix nothing may be read.
+    last = packed + rows * stride - 64 * blocks
     results = scratch[:16]
-    ends = scratch[16:80]
-    end_bytes = carray(byte_pointer(ends.ctypes.data), (4, 64))
-    end_planes = address + blocks * BLOCK_COLUMNS * digits
     row = low
     while row < high:
         count = ROWS if high - row >= ROWS else 1
         start = packed + row * stride
-        _multiply_rows(start, stride, blocks, address, digits, count, results)
+        if start + (count - 1) * stride <= last:
+            _multiply_rows(start, stride, blocks, planes.ctypes.data, digits, count, results)
+        else:
+            _multiply_last_rows(start, stride, planes.ctypes.data, digits, count, results, scratch[16:80])
         for each in range(count):
             out[row + each] = results[each] - total
-        if tail > 0:
-            bytes_ = carray(byte_pointer(start), (count, stride))
-            for each in range(count):
-                for at in range(tail):
-                    end_bytes[each, at] = bytes_[each, blocks * 64 + at]
-                for at in range(tail, 64):
-                    end_bytes[each, at] = 0
-            _multiply_rows(ends.ctypes.data, 64, 1, end_planes, digits, count, results)
-            for each in range(count):
-                out[row + each] += results[each]
         row += count
+
+
+@njit(nogil=True)
+def _multiply_last_rows(packed, stride, planes, digits, count, results, ends):  # type: ignore[no-untyped-def]
+    """Like `_multiply_rows`, but reads nothing behind the rows: `ends`, int32 [64], takes their ends."""
+    blocks, tail = stride // 64, stride % 64
+    bytes_ = carray(byte_pointer(packed), (count, stride))
+    end_bytes = carray(byte_pointer(ends.ctypes.data), (count, 64))
+    for each in range(count):
+        for at in range(64):
+            end_bytes[each, at] = bytes_[each, blocks * 64 + at] if at < tail else 0
+    _multiply_rows(ends.ctypes.data, 64, 1, planes + blocks * BLOCK_COLUMNS * digits, digits, count, results)
+    begins = results[count:]
+    _multiply_rows(packed, stride, blocks, planes, digits, count, begins)
+    for each in range(count):
+        results[each] += begins[each]
 
 
 @njit(nogil=True)

@@ -14,11 +14,15 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from loihi_mmfree.fixedpoint.kernels.lanes import prefetch
+
 VECTOR_BYTES = 64
 LANES = 16
 """Sums of 32 bits in a vector."""
 DIGIT_BITS = 7
 """An activation is written as balanced digits of this many bits, each held in a signed byte."""
+AHEAD_BYTES = 8192
+"""How far ahead of the rows in work weights are asked for: beyond a page, where the processor stops guessing."""
 
 _BYTE, _WORD, _SUM = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 _BYTES = ir.VectorType(_BYTE, VECTOR_BYTES)
@@ -83,6 +87,21 @@ def _literals(*arguments: Any) -> bool:
     return all(isinstance(each, types.IntegerLiteral) for each in arguments)
 
 
+@intrinsic
+def ask_for(typing, address):  # type: ignore[no-untyped-def]
+    """Ask for the first AHEAD_BYTES of rows that `dot_rows` will read."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        (address,) = arguments
+        lines = ir.Constant(address.type, AHEAD_BYTES // VECTOR_BYTES)
+        with cgutils.for_range(builder, lines, intp=address.type) as loop:
+            offset = builder.mul(loop.index, ir.Constant(address.type, VECTOR_BYTES))
+            prefetch(builder, builder.add(address, offset), level=2)
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
 @intrinsic(prefer_literal=True)
 def dot_rows(  # type: ignore[no-untyped-def]
     typing, rows, digits, packed, stride, planes, blocks, out
@@ -112,8 +131,13 @@ def dot_rows(  # type: ignore[no-untyped-def]
         # Fields at bits 0 and 2 of a byte are multiplied where they are: sums of scale 1 and 4.
         totals = [[_accumulators(builder, 2) for _ in range(digit_count)] for _ in range(row_count)]
         starts = [builder.add(packed, builder.mul(stride, ir.Constant(word, row))) for row in range(row_count)]
+        ahead = builder.add(packed, ir.Constant(word, AHEAD_BYTES))
         with cgutils.for_range(builder, blocks, intp=word) as loop:
             step = builder.mul(loop.index, ir.Constant(word, VECTOR_BYTES))
+            # Several rows at once look random to the processor; what is asked for comes in the order of addresses.
+            lines = builder.add(ahead, builder.mul(step, ir.Constant(word, row_count)))
+            for line in range(row_count):
+                prefetch(builder, builder.add(lines, ir.Constant(word, line * VECTOR_BYTES)), level=2)
             plane = builder.add(planes, builder.mul(step, ir.Constant(word, 4 * digit_count)))
             activations = [
                 _load(builder, builder.add(plane, ir.Constant(word, each * VECTOR_BYTES)), _BYTES)
