@@ -16,17 +16,23 @@ and a chip has no channel for a validity bit beside a message.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from lava.magma.core.model.py.model import PyLoihiProcessModel
-from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.ports import (
+    IdentityTransformer,
+    PyInPortVectorDense,
+    PyOutPort,
+    PyOutPortVectorDense,
+)
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
+from lava.magma.runtime.mgmt_token_enums import MGMT_COMMAND, MGMT_RESPONSE
 
 from loihi_mmfree.loihi2.hardware import LOIHI2
 
@@ -93,14 +99,90 @@ class ScheduledProcess(AbstractProcess):
         setattr(self, name, member)
 
 
+class DirectInPort(PyInPortVectorDense):
+    """Hands a message over as it comes, where only one connection ends: stock ports add each to zeros first."""
+
+    def recv(self) -> np.ndarray:
+        """Return the message, or the sum of the messages, and wait for them."""
+        if len(self._csp_ports) == 1 and type(self._transformer) is IdentityTransformer:
+            return self._csp_ports[0].recv()
+        return super().recv()
+
+
+class SharedOutPort(PyOutPortVectorDense):
+    """Sends one read-only copy to all receivers, who may share it: stock ports have every channel make its own."""
+
+    def send(self, data: np.ndarray) -> None:
+        """Send a message; the array may be used again."""
+        if len(self._csp_ports) > 1 and data.flags.writeable:
+            data = unchangeable(data.astype(self._d_type))
+        for port in self._csp_ports:
+            port.send(data)
+
+
+def unchangeable(message: np.ndarray) -> np.ndarray:
+    """Make an array read-only, so that channels within a process need not copy it, and return it."""
+    message.flags.writeable = False
+    return message
+
+
+def silence(size: int) -> np.ndarray:
+    """Return what is sent in a time step that carries no token, int32 [size]."""
+    return unchangeable(np.zeros(size, dtype=np.int32))
+
+
+_SPIKE, _STOP = PyLoihiProcessModel.Phase.SPK.item(), MGMT_COMMAND.STOP.item()
+_DONE = unchangeable(PyLoihiProcessModel.Response.STATUS_DONE.copy())
+
+
 class LeanModel(PyLoihiProcessModel):
-    """A ProcessModel that does not ask of every number it keeps whether it is a port, as Lava's do."""
+    """A ProcessModel without learning and without a pause of its own.
+
+    It speaks the protocol of its base class. While nobody watches its Vars and all its channels are between Python
+    processes, a time step takes a third of the base class's Python.
+    """
 
     def __setattr__(self, key: str, value: Any) -> None:
+        # Lava's own asks of every value, each time, whether it is a port it does not know yet.
         if type(value) in _NO_PORTS:
             self.__dict__[key] = value
         else:
             super().__setattr__(key, value)
+
+    def prepare(self) -> bool:
+        """Get ready, when all ports and Vars are there.
+
+        Returns
+        -------
+        bool
+            Whether to `carry_out` commands is all there is to do: nobody watches a Var, no channel has a clock.
+        """
+        channels = [channel for port in self.py_ports for channel in port.csp_ports]
+        return not self.var_ports and not any(hasattr(each, "advance_to_time_step") for each in channels)
+
+    def run(self) -> None:
+        """Carry out commands until told to stop."""
+        if not self.prepare():
+            super().run()
+            return
+        command = None
+        while command != _STOP:
+            command = self.service_to_process.recv().item()
+            self.carry_out(command)
+
+    def carry_out(self, command: float) -> None:
+        """Carry out one command of the runtime service."""
+        try:
+            if command == _SPIKE:
+                self.time_step += 1
+                self.run_spk()
+                self.process_to_service.send(_DONE)
+            else:
+                self._cmd_handlers[command]()
+        except Exception:
+            self.process_to_service.send(MGMT_RESPONSE.ERROR)
+            self.join()
+            raise
 
 
 class ScheduledModel(LeanModel):
@@ -110,21 +192,35 @@ class ScheduledModel(LeanModel):
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
-        self._silence = {port: np.zeros(size, dtype=np.int32) for port, size in proc_params["outputs"].items()}
+        self._silence = {port: silence(size) for port, size in proc_params["outputs"].items()}
+        self._receivers: list[tuple[str, Callable[[], np.ndarray]]] = []
+        self._senders: dict[str, Callable[[np.ndarray], None]] = {}
+
+    def prepare(self) -> bool:
+        """Get ready, when all ports and Vars are there."""
+        self._receivers = [(port, getattr(self, port).recv) for port in self.proc_params["inputs"]]
+        self._senders = {name: each.send for name, each in vars(self).items() if isinstance(each, PyOutPort)}
+        self.on_var_update()
+        return super().prepare()
+
+    def on_var_update(self) -> None:
+        """Take the schedule anew: the host may have changed it."""
+        origin, self._tokens = self.schedule.tolist()
+        self._first = origin + self.proc_params["offset"] + 1
+        self._period = self._tokens + self.proc_params["depth"]
 
     @property
     def acts(self) -> bool:
         """Whether the current time step carries a token for this process."""
-        origin, tokens = self.schedule
-        since = self.time_step - 1 - origin - self.proc_params["offset"]
-        return bool(since >= 0 and since % (tokens + self.proc_params["depth"]) < tokens)
+        since = self.time_step - self._first
+        return since >= 0 and since % self._period < self._tokens
 
     def run_spk(self) -> None:
         """Receive from all inputs, and send what `compute` makes of it, or nothing."""
-        received = {port: getattr(self, port).recv() for port in self.proc_params["inputs"]}
+        received = {port: receive() for port, receive in self._receivers}
         messages = self.compute(received) if self.acts else self._silence
         for port, message in messages.items():
-            getattr(self, port).send(message)
+            self._senders[port](message)
 
     def compute(self, received: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Return the message of every output for one token."""
@@ -138,9 +234,9 @@ def model_with_ports(
     """Return a ProcessModel like `base` that declares these ports and states, as Lava asks of a class."""
     members: dict[str, LavaPyType] = {}
     for port in inputs:
-        members[port] = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=MESSAGE_BITS)
+        members[port] = LavaPyType(DirectInPort, np.int32, precision=MESSAGE_BITS)
     for port in outputs:
-        members[port] = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=MESSAGE_BITS)
+        members[port] = LavaPyType(SharedOutPort, np.int32, precision=MESSAGE_BITS)
     for state in states:
         members[state] = LavaPyType(np.ndarray, np.int64)
     return type(base.__name__, (base,), {"__module__": base.__module__, **members})

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires
-from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
@@ -17,7 +16,14 @@ from lava.proc.dense.process import Dense
 from lava.utils.weightutils import SignMode
 
 from loihi_mmfree.fixedpoint.ternary import FLOAT32_EXACT_LIMIT
-from loihi_mmfree.processes.scheduled import MESSAGE_BITS, LeanModel
+from loihi_mmfree.processes.scheduled import (
+    MESSAGE_BITS,
+    DirectInPort,
+    LeanModel,
+    SharedOutPort,
+    silence,
+    unchangeable,
+)
 
 WEIGHT_EXPONENT = -1
 """Dense drops the lowest bit of mixed-sign weights: a code w goes in as 2w and is halved after the sum."""
@@ -53,8 +59,8 @@ class TernaryDenseModel(LeanModel):
     Over NumPy it uses float32 where that is exact.
     """
 
-    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=MESSAGE_BITS)
-    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=MESSAGE_BITS)
+    s_in: DirectInPort = LavaPyType(DirectInPort, np.int32, precision=MESSAGE_BITS)
+    a_out: SharedOutPort = LavaPyType(SharedOutPort, np.int32, precision=MESSAGE_BITS)
     a_buff: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=MESSAGE_BITS)
     weights: np.ndarray = LavaPyType(np.ndarray, np.int8, precision=8)
     num_message_bits: np.ndarray = LavaPyType(np.ndarray, int, precision=5)
@@ -65,6 +71,7 @@ class TernaryDenseModel(LeanModel):
         if found != (WEIGHT_EXPONENT, SignMode.MIXED):
             raise ValueError(f"TernaryDenseModel runs what ternary_dense makes, found exponent and sign {found}")
         self._matrix: np.ndarray | None = None
+        self._silence = silence(len(proc_params["weights"]))
         make = proc_params.get("executor")
         self._executor = make() if make is not None else None
 
@@ -72,7 +79,7 @@ class TernaryDenseModel(LeanModel):
         """Send what came in the step before, weighted and summed."""
         self.a_out.send(self.a_buff)
         messages = self.s_in.recv()
-        self.a_buff = self._dot(messages) if messages.any() else np.zeros(self.a_buff.shape, dtype=np.int32)
+        self.a_buff = self._dot(messages) if np.count_nonzero(messages) else self._silence
 
     def on_var_update(self) -> None:
         """Convert the weights anew: the host may have changed them."""
@@ -116,15 +123,15 @@ class Delay(AbstractProcess):
 class DelayModel(LeanModel):
     """A ring of messages under way."""
 
-    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=MESSAGE_BITS)
-    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=MESSAGE_BITS)
+    s_in: DirectInPort = LavaPyType(DirectInPort, np.int32, precision=MESSAGE_BITS)
+    a_out: SharedOutPort = LavaPyType(SharedOutPort, np.int32, precision=MESSAGE_BITS)
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
-        self._ring = np.zeros((proc_params["steps"], proc_params["size"]), dtype=np.int32)
+        self._ring = [silence(proc_params["size"])] * proc_params["steps"]
 
     def run_spk(self) -> None:
         """Send the message that came `steps` steps ago, and put the new one in its place."""
         place = self.time_step % len(self._ring)
         self.a_out.send(self._ring[place])
-        self._ring[place] = self.s_in.recv()
+        self._ring[place] = unchangeable(self.s_in.recv())

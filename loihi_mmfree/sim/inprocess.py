@@ -26,13 +26,15 @@ from __future__ import annotations
 from collections import deque
 from types import FunctionType, MethodType
 
+import numpy as np
 from lava.magma.compiler.builders.interfaces import AbstractProcessBuilder
 from lava.magma.compiler.executable import Executable
 from lava.magma.core.process.ports.ports import InPort
 from lava.magma.core.process.process import AbstractProcess
-from lava.magma.runtime.runtime_services.runtime_service import PyRuntimeService
+from lava.magma.runtime.runtime_services.runtime_service import LoihiPyRuntimeService, PyRuntimeService
 from lava.proc.io.injector import PyLoihiInjectorModel, PyLoihiInjectorModelAsync
 
+from loihi_mmfree.processes.scheduled import LeanModel
 from loihi_mmfree.sim.inprocess_channels import InProcessChannel, InProcessInfrastructure, InProcessSelector
 from loihi_mmfree.sim.inprocess_scheduler import Scheduler, failures_named
 from loihi_mmfree.sim.runtime import NetworkRuntime, describe
@@ -77,7 +79,12 @@ class InProcessRuntime(NetworkRuntime):
             if isinstance(model, PyLoihiInjectorModel | PyLoihiInjectorModelAsync):
                 # Lava's injector joins this port when it is deleted, but never sets it.
                 model._p_to_pm_dst_port = model.in_port.csp_ports[-1]
-            self._scheduler.spawn(name, model)
+            with failures_named(name):
+                attends = isinstance(model, LeanModel) and model.prepare()
+            if attends:
+                self._scheduler.attend(name, model)
+            else:
+                self._scheduler.spawn(name, model)
 
     def _build_runtime_services(self) -> None:
         self._services: list[PyRuntimeService] = []
@@ -86,6 +93,8 @@ class InProcessRuntime(NetworkRuntime):
             service = builder.build()
             _replace_selector(service, self._scheduler)
             _command_in_order(service, order)
+            if isinstance(service, LoihiPyRuntimeService):
+                _command_quickly(service)
             self._services.append(service)
             self._scheduler.spawn(f"the runtime service of {domain.name}", service)
 
@@ -165,3 +174,31 @@ def _command_in_order(service: PyRuntimeService, order: dict[int, int]) -> None:
     ranked = sorted(range(len(service.model_ids)), key=lambda index: order[service.model_ids[index]])
     for table in (service.model_ids, service.service_to_process, service.process_to_service):
         table[:] = [table[index] for index in ranked]
+
+
+def _command_quickly(service: LoihiPyRuntimeService) -> None:
+    """Have a service send its commands and read the answers with less Python than Lava's own."""
+    answer = LoihiPyRuntimeService.PMResponse
+    requests = {
+        float(answer.STATUS_ERROR[0]): "_error",
+        float(answer.REQ_PRE_LRN_MGMT[0]): "req_pre_lrn_mgmt",
+        float(answer.REQ_POST_LRN_MGMT[0]): "req_post_lrn_mgmt",
+        float(answer.REQ_LEARNING[0]): "req_lrn",
+        float(answer.REQ_PAUSE[0]): "req_pause",
+        float(answer.REQ_STOP[0]): "req_stop",
+    }
+
+    def send(command: np.ndarray) -> None:
+        message = command.copy()
+        message.flags.writeable = False
+        for port in service.service_to_process:
+            port.send(message)
+
+    def receive() -> list[np.ndarray]:
+        answers = [port.recv() for port in service.process_to_service]
+        for each in answers:
+            if each[0] and float(each[0]) in requests:
+                setattr(service, requests[float(each[0])], True)
+        return answers
+
+    service._send_pm_cmd, service._get_pm_resp = send, receive

@@ -2,7 +2,8 @@
 
 The ports keep the contract of `lava.magma.compiler.channels.pypychannel`: a channel has a size, a send to a
 full channel and a receive from an empty one block, a message has the channel's shape and is cast to its type,
-and belongs to the receiver alone.
+and nobody changes it behind the receiver's back. What nobody can change, an array of its own memory that is not
+writeable, is shared; of everything else the receiver gets a copy.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class InProcessSendPort(CspSendPort):
         self, name: str, proto: Proto, size: int, scheduler: Scheduler, messages: deque[np.ndarray]
     ) -> None:
         super().__init__(name, None, proto, size, None, None, None, None)
+        self._kind = np.dtype(proto.dtype)
         self._scheduler = scheduler
         self._messages = messages
 
@@ -56,7 +58,7 @@ class InProcessSendPort(CspSendPort):
         return self.is_ready()
 
     def send(self, data: np.ndarray) -> None:
-        """Send a copy of the data, for the sender may use its array again. Blocks while the channel is full."""
+        """Send data, or a copy if the sender may use the array again. Blocks while the channel is full."""
         if data.shape != self._shape:
             raise AssertionError(
                 f"a message of shape {data.shape} was sent on {self.label or self._name}, "
@@ -65,8 +67,10 @@ class InProcessSendPort(CspSendPort):
         if type(data) is not np.ndarray and isinstance(data, csr_matrix):
             message = np.empty(self._shape, self._dtype)
             message[:] = find(data, explicit_zeros=True)[2]
+        elif data.base is None and not data.flags.writeable and data.dtype == self._kind:
+            message = data
         else:
-            message = np.array(data, dtype=self._dtype)
+            message = np.array(data, dtype=self._kind)
         if len(self._messages) >= self._size:
             self._scheduler.wait(self)
         self._messages.append(message)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
+from lava.magma.compiler import compiler_graphs
 from lava.magma.compiler.channels.pypychannel import CspRecvPort
 from lava.magma.compiler.compiler_graphs import ProcGroupDiGraphs
 from lava.magma.core.process.message_interface_enum import ActorType
@@ -58,7 +59,7 @@ class NetworkRuntime(Runtime):
                 f"{describe(process)} was compiled before, and Lava compiles a process only once: "
                 "build the network anew for another run"
             )
-        with _one_model_search_per_class(), _deep_recursion():
+        with _one_model_search_per_class(), _one_visit_per_process(), _deep_recursion():
             executable = process.compile(run_cfg)
         super().__init__(executable, ActorType.MultiProcessing)
         process.runtime = self
@@ -240,6 +241,35 @@ def _one_model_search_per_class() -> Iterator[None]:
         yield
     finally:
         ProcGroupDiGraphs._find_proc_models = staticmethod(search)
+
+
+@contextmanager
+def _one_visit_per_process() -> Iterator[None]:
+    """Within this block, Lava's compiler finds the processes of a network in linear time, and in the same order.
+
+    Its own search calls itself for each process and returns lists that grow with every call: a minute for a
+    thousand processes.
+    """
+    search = compiler_graphs.find_processes
+    compiler_graphs.find_processes = _connected_processes
+    try:
+        yield
+    finally:
+        compiler_graphs.find_processes = search
+
+
+def _connected_processes(process: AbstractProcess) -> list[AbstractProcess]:
+    found = {process: None}
+    waiting = [process]
+    while waiting:
+        each = waiting.pop()
+        for kind in (each.in_ports, each.out_ports, each.var_ports, each.ref_ports):
+            for port in kind.members:
+                for other in (*port.get_src_ports(), *port.get_dst_ports()):
+                    if other.process not in found:
+                        found[other.process] = None
+                        waiting.append(other.process)
+    return list(found)
 
 
 @contextmanager

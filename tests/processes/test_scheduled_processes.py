@@ -18,6 +18,7 @@ def acting_steps(offset: int, depth: int, origin: int, tokens: int, steps: int) 
     """The steps, counted from 0, in which a process acts."""
     model = ScheduledModel({"inputs": (), "outputs": {}, "offset": offset, "depth": depth})
     model.schedule = np.array([origin, tokens])
+    model.on_var_update()
     acting = []
     for step in range(steps):
         model.time_step = step + 1
