@@ -100,7 +100,7 @@ def run(
     on_token : callable, optional
         Called with each token as it is chosen.
     activity : bool
-        Also count every message that is sent; `sim.activity.save_activity` keeps the result beside a network.
+        Also count every message that is sent; `sim.activity_file.save_activity` keeps the result beside a network.
     histograms : bool
         With `activity`, also sort the values of messages by magnitude; slow, since NumPy computes them.
     """

@@ -57,7 +57,7 @@ class Executor:
     nodes: tuple[Node, ...]
     strict: bool = False
     groups: dict[str, NodeState] = field(default_factory=dict)
-    accumulator_overflows: int = 0
+    accumulator_overflows: dict[str, int] = field(default_factory=dict)
     _weights: dict[str, NDArray[np.int8]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -83,11 +83,16 @@ class Executor:
     @property
     def counters(self) -> Counters:
         """Saturations and overflows of all nodes since the beginning."""
-        each = [state.machine.counters for state in self.groups.values()]
+        each = self.node_counters.values()
         return Counters(
-            sum(counters.saturations for counters in each),
-            sum(counters.overflows for counters in each) + self.accumulator_overflows,
+            sum(counters.saturations for counters in each), sum(counters.overflows for counters in each)
         )
+
+    @property
+    def node_counters(self) -> dict[str, Counters]:
+        """The same by node: every neuron group, and every synapse with overflows."""
+        groups = {name: state.machine.counters for name, state in self.groups.items()}
+        return groups | {name: Counters(overflows=wide) for name, wide in self.accumulator_overflows.items()}
 
     def run(
         self,
@@ -133,9 +138,9 @@ class Executor:
                 tokens = len(arguments[0])
                 return {port: np.broadcast_to(value, (tokens, node.size)) for port, value in outputs.items()}
             case TernarySynapse():
-                return self._accumulated(ternary_dot(arguments[0], self._weights_of(node)))
+                return self._accumulated(node, ternary_dot(arguments[0], self._weights_of(node)))
             case SumSynapse():
-                return self._accumulated(arguments[0].sum(axis=1, keepdims=True))
+                return self._accumulated(node, arguments[0].sum(axis=1, keepdims=True))
             case Broadcast():
                 return {"out": np.broadcast_to(arguments[0], (len(arguments[0]), node.rows))}
             case Delay():
@@ -152,7 +157,7 @@ class Executor:
             self._weights[node.name] = node.weights(self.graph.tensors)
         return self._weights[node.name]
 
-    def _accumulated(self, sums: Integers) -> dict[str, Integers]:
-        if self.strict:
-            self.accumulator_overflows += count_overflows(sums, LOIHI2.accumulator_bits.value)
+    def _accumulated(self, node: Node, sums: Integers) -> dict[str, Integers]:
+        if self.strict and (wide := count_overflows(sums, LOIHI2.accumulator_bits.value)):
+            self.accumulator_overflows[node.name] = self.accumulator_overflows.get(node.name, 0) + wide
         return {"out": sums}

@@ -85,7 +85,11 @@ class ChipSpec:
         return {"name": self.name, **figures}
 
 
-_BRIEF = "Intel Labs, Loihi 2 technology brief (2021)"
+_BRIEF = "Intel Labs, Loihi 2 technology brief (2021), as quoted by others"
+_MESH = (
+    f"the 8 x 16 mesh of cores of {_BRIEF}; each core has a router of its own here, on the chip four share one of "
+    "an 8 x 4 grid (Timcheck et al. 2026, arXiv:2601.10035, as quoted by others)"
+)
 _LOIHI1 = "Loihi 1 (Davies et al. 2018; the same figure in nengo-loihi)"
 _LAVA = "lava-nc 0.10.0"
 
@@ -96,17 +100,23 @@ HALA_POINT = ChipSpec(
         32, "chip", "a near-square grid of 1152; the wiring is three-dimensional, not public", "assumed"
     ),
     chip_columns=Figure(36, "chip", "a near-square grid of 1152; the wiring is not public", "assumed"),
-    cores_per_chip=Figure(120, "core", f"128 in {_BRIEF}; later papers name 120, the safe figure", "published"),
-    mesh_rows=Figure(8, "core", f"the 8 x 16 mesh of cores of {_BRIEF}", "published"),
-    mesh_columns=Figure(16, "core", f"the 8 x 16 mesh of cores of {_BRIEF}", "published"),
+    cores_per_chip=Figure(
+        120,
+        "core",
+        f"128 in {_BRIEF}; Hala Point has 140544 on its 1152 chips, 122 each; later papers and users' code count "
+        "120, the safe figure",
+        "published",
+    ),
+    mesh_rows=Figure(8, "core", _MESH, "inferred"),
+    mesh_columns=Figure(16, "core", _MESH, "inferred"),
     neurons_per_core=Figure(8192, "neuron", _BRIEF, "published"),
-    core_memory_bytes=Figure(196608, "byte", f"192 KB a core, flexibly divided: {_BRIEF}", "inferred"),
+    core_memory_bytes=Figure(196608, "byte", f"192 KB a core, flexibly divided: {_BRIEF}", "published"),
     synapse_memory_bytes=Figure(
         131072,
         "byte",
-        "128 KB of the 192: the figure of Loihi 1 (1048576 bits), which with 8-bit weights "
-        "makes a block of the 370M fill about one chip, as published (Abreu et al. 2025)",
-        "inferred",
+        f"up to 128 KB of the 192: {_BRIEF}; the same as Loihi 1 (1048576 bits), and with 8-bit weights it makes "
+        "a block of the 370M fill about one chip, as published (Abreu et al. 2025)",
+        "published",
     ),
     input_axons=Figure(
         16384,
@@ -144,7 +154,7 @@ HALA_POINT = ChipSpec(
     program_memory_bytes=Figure(
         8192,
         "byte",
-        "neuron programs are microcode (technology brief); how much a core holds is not public",
+        "neuron programs are microcode (Intel's technology brief); how much a core holds is not public",
         "assumed",
     ),
     instruction_bytes=Figure(

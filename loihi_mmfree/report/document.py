@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loihi_mmfree.compiler.artifact import Net
+import numpy as np
+from numpy.typing import NDArray
+
+from loihi_mmfree.compiler.artifact import REPORT, Net
+from loihi_mmfree.compiler.graph import Graph
+from loihi_mmfree.compiler.place.traffic import Traffic, traffic
 from loihi_mmfree.report.comparison import ComparisonRow, comparison
 from loihi_mmfree.report.fit import fit, published_target, reference_workload
 from loihi_mmfree.report.model import PHASES, Phase, Prediction, Session, predict, session
@@ -17,7 +22,8 @@ from loihi_mmfree.report.quantity import Quantity
 from loihi_mmfree.report.sensitivity import Sensitivity, sensitivity
 from loihi_mmfree.report.sweep import SweepRow, sweep
 from loihi_mmfree.report.workload import Workload, count_workload
-from loihi_mmfree.sim.activity import Activity, load_activity, projection_zeros, worst_case
+from loihi_mmfree.sim.activity import Activity, projection_zeros, synaptic_operations, worst_case
+from loihi_mmfree.sim.activity_file import BY_TOKEN, load_activity
 
 SCHEMA_VERSION = 1
 MEASUREMENT_METHOD = "modelled"
@@ -42,6 +48,10 @@ class Report:
     recorded : bool
         Whether the activity was recorded by a run; otherwise it is the worst case.
     zeros : mapping kind of projection -> share of zeros at its input
+    per_token : mapping {"messages", "synaptic_operations"} -> array [T]
+        How many each token caused; empty if no activity was recorded.
+    traffic : Traffic
+        Of the placement and this activity, over links and chips.
     workload : Workload
     parameters : ModelParameters
     prediction : Prediction
@@ -59,6 +69,8 @@ class Report:
     activity: Activity
     recorded: bool
     zeros: Mapping[str, float]
+    per_token: Mapping[str, NDArray[Any]]
+    traffic: Traffic
     workload: Workload
     parameters: ModelParameters
     prediction: Prediction
@@ -80,6 +92,13 @@ class Report:
         ends = [end for row in self.sensitivity for end in (row.low, row.high) if end is not None]
         values = [value, *(getattr(getattr(end, phase), attribute) for end in ends)]
         return Quantity(value, unit, "modelled", {**self.inputs, "range": [min(values), max(values)]})
+
+    def spread(self, what: str) -> dict[str, Quantity]:
+        """Return the least, the median and the greatest number of `per_token`, in that order."""
+        values, inputs = self.per_token[what], self._counted
+        ends = {"least": values.min(), "median": np.median(values), "greatest": values.max()}
+        unit = what.replace("_", " ")
+        return {name: Quantity(float(each), unit, "measured", inputs) for name, each in ends.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON document."""
@@ -106,19 +125,26 @@ class Report:
     def _modelled(self, value: float, unit: str) -> Quantity:
         return Quantity(value, unit, "modelled", self.inputs)
 
+    @property
+    def _counted(self) -> dict[str, Any]:
+        return {"activity": self.activity.origin, "tokens": self.activity.tokens}
+
     def _activity(self) -> dict[str, Any]:
         cited = {"citation": self.published.zeros_citation}
-        counted = {"activity": self.activity.origin, "tokens": self.activity.tokens}
         source = "measured" if self.recorded else "modelled"
         return {
             "source": "recorded" if self.recorded else "worst case",
             "origin": self.activity.origin,
             "tokens": self.activity.tokens,
-            "saturations": self.activity.saturations,
-            "overflows": self.activity.overflows,
+            "saturations": sum(self.activity.saturations.values()),
+            "overflows": sum(self.activity.overflows.values()),
+            "by_token": f"{REPORT}/{BY_TOKEN}" if self.recorded else None,
+            "per_token": {
+                what: {name: each.to_dict() for name, each in self.spread(what).items()} for what in self.per_token
+            },
             "zeros": {
                 kind: {
-                    "this_network": Quantity(share, "1", source, counted).to_dict(),
+                    "this_network": Quantity(share, "1", source, self._counted).to_dict(),
                     "published_370m": Quantity(self.published.zeros[kind], "1", "published", cited).to_dict()
                     if kind in self.published.zeros
                     else None,
@@ -179,7 +205,8 @@ def build_report(net: Net, *, with_sweep: bool = False) -> Report:
     system, placement = placed.chip, placed.placement
     recorded = load_activity(net.path, graph)
     activity = recorded or worst_case(graph)
-    workload = count_workload(graph, placement, activity, system)
+    moved = traffic(graph, system, placement, activity.rates)
+    workload = count_workload(graph, placement, activity, system, moved)
     parameters, published, reference = load_parameters(), load_published(), reference_workload()
     about = _about(net, workload)
     inputs = _inputs(about, activity, recorded is not None)
@@ -190,6 +217,8 @@ def build_report(net: Net, *, with_sweep: bool = False) -> Report:
         activity=activity,
         recorded=recorded is not None,
         zeros=projection_zeros(graph, activity),
+        per_token=_per_token(graph, activity),
+        traffic=moved,
         workload=workload,
         parameters=parameters,
         prediction=predict(workload, parameters),
@@ -205,6 +234,16 @@ def build_report(net: Net, *, with_sweep: bool = False) -> Report:
             {"predicted": predicted, "published": stated, "citation": published.citation},
         ),
     )
+
+
+def _per_token(graph: Graph, activity: Activity) -> dict[str, NDArray[Any]]:
+    if activity.by_token is None:
+        return {}
+    operations = synaptic_operations(graph, activity.columns)
+    return {
+        "messages": activity.by_token.sum(axis=1),
+        "synaptic_operations": np.sum(list(operations.values()), axis=0),
+    }
 
 
 def _about(net: Net, workload: Workload) -> dict[str, Any]:

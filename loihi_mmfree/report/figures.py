@@ -67,6 +67,16 @@ class Span:
 
 
 @dataclass(frozen=True)
+class Bin:
+    """Neighbouring values as one: where they lie on the x axis, and their least, mean and greatest."""
+
+    x: float
+    least: float
+    mean: float
+    greatest: float
+
+
+@dataclass(frozen=True)
 class Axis:
     """A logarithmic axis from `low` to `high`, drawn from one coordinate to another."""
 
@@ -86,6 +96,28 @@ class Axis:
         parts = (1.0,) if log10(self.high / self.low) > 2.5 else (1.0, 2.0, 5.0)
         values = [part * 10.0**decade for decade in decades for part in parts]
         return [value for value in values if self.low * 0.999 <= value <= self.high * 1.001]
+
+
+@dataclass(frozen=True)
+class LinearAxis:
+    """An axis from `low` to `high`, drawn from one coordinate to another."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """Return the coordinate of a value."""
+        return self.start + (self.end - self.start) * (value - self.low) / (self.high - self.low)
+
+    @property
+    def ticks(self) -> list[float]:
+        """The values that are written: at most eight round ones."""
+        length = self.high - self.low
+        decade = 10.0 ** floor(log10(length))
+        step = next(part * decade for part in (0.2, 0.5, 1.0, 2.0) if length / (part * decade) < 8)
+        return [step * number for number in range(ceil(self.low / step), floor(self.high / step) + 1)]
 
 
 def axis(values: Sequence[float], start: float, end: float, room: float = 1.4) -> Axis:
@@ -109,6 +141,22 @@ def series_plot(title: str, x_name: str, y_name: str, series: Sequence[Series], 
         for each in series
     )
     return drawing(WIDTH, HEIGHT, title, f"{y_name} over {x_name}. {described}", [_title(title), *parts])
+
+
+def bins_plot(title: str, x_name: str, y_name: str, bins: Sequence[Bin]) -> Html:
+    """Draw the means as a line and the ranges as a band behind it; the y axis holds no more than these."""
+    least, most = min(each.least for each in bins), max(each.greatest for each in bins)
+    room = 0.15 * (most - least) or 1.0
+    x = LinearAxis(0, bins[-1].x, _LEFT, WIDTH - _RIGHT)
+    y = LinearAxis(least - room, most + room, HEIGHT - _BOTTOM, _TOP)
+    parts = _frame(x, y, x.ticks, x_name, y_name)
+    lower, upper, middle = (
+        [(x.at(each.x), y.at(getattr(each, name))) for each in bins] for name in ("least", "greatest", "mean")
+    )
+    parts.append(element("path", d=path([*lower, *reversed(upper)]) + "Z", class_="band c7"))
+    parts.append(element("path", d=path(middle), class_="curve c7"))
+    described = f"least {format_number(least)}, greatest {format_number(most)}"
+    return drawing(WIDTH, HEIGHT, title, f"{y_name} over {x_name}: {described}", [_title(title), *parts])
 
 
 def pareto_plot(title: str, x_name: str, y_name: str, choices: Sequence[Choice]) -> Html:
@@ -202,7 +250,9 @@ def sample(origin: str, colour: int) -> Html:
     )
 
 
-def _frame(x: Axis, y: Axis, x_ticks: Sequence[float], x_name: str, y_name: str) -> list[Html]:
+def _frame(
+    x: Axis | LinearAxis, y: Axis | LinearAxis, x_ticks: Sequence[float], x_name: str, y_name: str
+) -> list[Html]:
     parts = [_tick_below(x.at(each), _TOP, HEIGHT - _BOTTOM, format_number(each)) for each in x_ticks]
     for each in y.ticks:
         height = y.at(each)

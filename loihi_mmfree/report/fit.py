@@ -37,7 +37,7 @@ class Target:
 
 @cache
 def published_target() -> Target:
-    """Return what was published of the 370M on Loihi 2; it is the same at every length."""
+    """Return what was published of the dense 370M on Loihi 2; it is the same at every length."""
     system = next(each for each in load_published().systems if each.hardware.startswith("Loihi 2"))
     return Target(
         system.prefill_tokens_per_s[0],

@@ -194,7 +194,10 @@ class Session:
 
 
 def session(workload: Workload, parameters: ModelParameters, prompt_tokens: int, new_tokens: int) -> Session:
-    """Return time and energy of reading a prompt and generating an answer, at least one token each."""
+    """Return time and energy of reading a prompt and generating an answer, at least one token each.
+
+    Every generated token is read in turn, the last one too, so that the session can go on.
+    """
     generating = new_tokens * predict(workload, parameters).generate.seconds_per_token
     seconds = prompt_seconds(workload, parameters, prompt_tokens) + generating
     static = parameters.static_power.si * seconds

@@ -6,17 +6,20 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from loihi_mmfree.compiler.artifact import Net
 from loihi_mmfree.compiler.nodes import NeuronGroup, TernarySynapse, block_of
-from loihi_mmfree.compiler.place.traffic import traffic
 from loihi_mmfree.compiler.summary import summarize
 from loihi_mmfree.report.chip_map import LEVELS, chip_map
 from loihi_mmfree.report.comparison import THIS_NETWORK, ComparisonRow
 from loihi_mmfree.report.document import NOT_MODELLED, Report
 from loihi_mmfree.report.figures import (
+    Bin,
     Choice,
     Series,
     Span,
+    bins_plot,
     pareto_plot,
     sample,
     series_plot,
@@ -33,6 +36,8 @@ from loihi_mmfree.sim.activity import synaptic_operations
 _NOT_MEASURED = "Nothing was measured on hardware."
 _LEAST_REACH = 1.01
 """Parameters that move a result by less are left out of its plot."""
+_MOST_POINTS = 120
+"""Of a plot over tokens."""
 _COLOURS = (7, 1, 3, 6, 2, 4, 5)
 """This network's, then those of the published systems, in their order."""
 _RESULTS = (
@@ -52,8 +57,6 @@ _SPANS: tuple[tuple[str, Callable[[Prediction], float]], ...] = (
 
 def report_context(report: Report, net: Net) -> dict[str, Any]:
     """Return what the template of the page is filled with."""
-    rates = {key: sent / report.activity.tokens for key, sent in report.activity.messages.items()}
-    moved = traffic(net.graph, net.placed.chip, net.placed.placement, rates)
     amount = "in the mean, as recorded" if report.recorded else "at most"
     *said, _ = notes(report)  # the last one is the list "not in the model"
     return {
@@ -67,7 +70,8 @@ def report_context(report: Report, net: Net) -> dict[str, Any]:
         **_sweep(report),
         **_sensitivity(report),
         **_activity(report, net),
-        "maps": chip_map(net, summarize(net), moved, amount, linked=False),
+        **_over_tokens(report),
+        "maps": chip_map(net, summarize(net), report.traffic, amount, linked=False),
         "levels": LEVELS,
         **_assumptions(report),
         "tables": [_converted(each.title, each.columns, each.rows) for each in tables(report)],
@@ -228,9 +232,9 @@ def _activity(report: Report, net: Net) -> dict[str, Any]:
             zeros.setdefault(block_of(node.name), {})[port] = 1 - sent / size
     messages: dict[str, float] = defaultdict(float)
     operations: dict[str, float] = defaultdict(float)
-    for key, sent in report.activity.messages.items():
-        messages[block_of(key.split(":")[0])] += sent / report.activity.tokens
-    for name, number in synaptic_operations(net.graph, report.activity).items():
+    for key, sent in report.activity.rates.items():
+        messages[block_of(key.split(":")[0])] += sent
+    for name, number in synaptic_operations(net.graph, report.activity.rates).items():
         operations[block_of(name)] += number
     rows = [
         (
@@ -251,6 +255,32 @@ def _activity(report: Report, net: Net) -> dict[str, Any]:
     return {
         "activity": table(headings, rows),
         "activity_text": f"Share of zeros at the input of each projection: a zero sends nothing. {where}",
+    }
+
+
+def _over_tokens(report: Report) -> dict[str, Any]:
+    """What each token caused, in the order in which they were read."""
+    if report.activity.tokens < 2 or not report.per_token:
+        return {"tokens_plots": [], "tokens_text": ""}
+    plots, words = [], []
+    for what, values in report.per_token.items():
+        name = what.replace("_", " ")
+        parts = np.array_split(values, min(len(values), _MOST_POINTS))
+        ends = np.cumsum([len(each) for each in parts])
+        scale, unit = (1e6, f"{name}, millions") if values.max() >= 1e6 else (1.0, name)
+        bins = [
+            Bin(end - (len(each) - 1) / 2, each.min() / scale, each.mean() / scale, each.max() / scale)
+            for end, each in zip(ends, parts, strict=True)
+        ]
+        plots.append(bins_plot(f"{name} of each token", "token", unit, bins))
+        words.append(f"{name} " + ", ".join(f"{end} {count(q.value)}" for end, q in report.spread(what).items()))
+    return {
+        "tokens_plots": plots,
+        "tokens_text": (
+            f"Measured over {report.activity.tokens:,} tokens: {'; '.join(words)}. The model takes the mean over "
+            f"all tokens. The line joins the means of at most {_MOST_POINTS} stretches of tokens; the band is "
+            "their range. The vertical axes do not begin with 0."
+        ),
     }
 
 

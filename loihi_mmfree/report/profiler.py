@@ -1,7 +1,11 @@
 """Measurements on a board, through the public interface of Lava's profiler, in the form of the report.
 
-The profiler itself is part of Intel's extension, and we have no board: this is written against what Lava documents
-(`lava.utils.profiler.Profiler`) and tested against a stand-in of it.
+Lava's public part only picks a profiler by the run configuration (`lava.utils.profiler.Profiler.init`); the
+profiler itself is in Intel's extension, and we have no board. What can be read from it after a run is known from
+programs that its users have published: `execution_time` in seconds, one value a step; `energy` and `static_energy`
+in joules, of the run; `vdd_power` (neurocores, mesh), `vddm_power` (memory) and `vddio_power` (links off the chip)
+in watts. Activity can be plotted but not read, so it is not taken. This is tested against a stand-in of that
+interface.
 """
 
 from __future__ import annotations
@@ -19,8 +23,20 @@ NOISE_SHARE = 0.02
 """Dynamic energy below this share of the static one is not told from drift of the static power: our choice."""
 
 
+RAILS = ("vdd", "vddm", "vddio")
+"""Supply rails; a profiler offers the power of each as an attribute of this name and `_power`."""
+
+
 class Profiler(Protocol):
-    """What is read after a run: seconds and joules, a total, one a step, or one for each supply rail."""
+    """What is read after a run, a number or an array over steps or samples; the power of rails may be missing.
+
+    Parameters
+    ----------
+    execution_time : float or array
+        Seconds: of the run, or of each step.
+    energy, static_energy : float or array
+        Joules: of the run, or of each step; all chips of the board.
+    """
 
     execution_time: Any
     energy: Any
@@ -35,25 +51,18 @@ class Profile:
     ----------
     tokens, steps : int
     seconds : float
-    energy, static_energy : mapping rail -> float
-        Joules of the whole board: every chip on it, in use or not. The key is "all" if rails are not told apart.
+    joules, static_joules : float
+        Of the whole board: every chip on it, in use or not.
+    rail_watts : mapping rail -> float
+        Mean power; empty if the profiler does not tell rails apart.
     """
 
     tokens: int
     steps: int
     seconds: float
-    energy: Mapping[str, float]
-    static_energy: Mapping[str, float]
-
-    @property
-    def joules(self) -> float:
-        """Total energy."""
-        return sum(self.energy.values())
-
-    @property
-    def static_joules(self) -> float:
-        """Static part of it."""
-        return sum(self.static_energy.values())
+    joules: float
+    static_joules: float
+    rail_watts: Mapping[str, float]
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -89,7 +98,9 @@ class Profile:
             "tokens": self.tokens,
             "steps": self.steps,
             **{name: self._measured(value, unit) for name, (value, unit) in named.items()},
-            "energy_by_rail_joules": {rail: self._measured(value, "J") for rail, value in self.energy.items()},
+            "energy_by_rail_joules": {
+                rail: self._measured(watts * self.seconds, "J") for rail, watts in self.rail_watts.items()
+            },
             "flags": list(self.flags),
         }
 
@@ -99,11 +110,12 @@ class Profile:
 
 
 def attach_probes(run_config: Any, steps: int) -> Any:
-    """Return a profiler with probes of time and energy; call it before the network starts.
+    """Return a profiler with probes of time and energy; call it before the network starts, for one run.
 
     Parameters
     ----------
     run_config : lava.magma.core.run_configs.Loihi2HwCfg
+        Of this very class: Lava finds no profiler for a subclass of it.
     steps : int
         Time steps to record.
 
@@ -135,22 +147,30 @@ def read_profile(profiler: Profiler, tokens: int, steps: int) -> Profile:
     ValueError
         A reading is no finite number, or the time is not positive.
     """
-    seconds = sum(_by_rail(profiler.execution_time, "execution_time").values())
+    seconds = _total(profiler.execution_time, "execution_time")
     if seconds <= 0:
         raise ValueError(f"execution_time is {seconds} s: the probe recorded nothing")
     return Profile(
         tokens,
         steps,
         seconds,
-        _by_rail(profiler.energy, "energy"),
-        _by_rail(profiler.static_energy, "static_energy"),
+        joules=_total(profiler.energy, "energy"),
+        static_joules=_total(profiler.static_energy, "static_energy"),
+        rail_watts={
+            rail: _finite(np.mean(np.asarray(power, dtype=np.float64)), f"{rail}_power")
+            for rail in RAILS
+            if (power := getattr(profiler, f"{rail}_power", None)) is not None
+        },
     )
 
 
-def _by_rail(reading: Any, name: str) -> dict[str, float]:
-    """Sum a reading over its steps, for each rail."""
-    rails = reading if isinstance(reading, Mapping) else {"all": reading}
-    sums = {str(rail): float(np.sum(np.asarray(values, dtype=np.float64))) for rail, values in rails.items()}
-    if not all(np.isfinite(value) for value in sums.values()):
-        raise ValueError(f"{name}: the profiler gave {reading!r}, which is no finite number")
-    return sums
+def _total(reading: Any, name: str) -> float:
+    """The sum of a reading over its steps."""
+    return _finite(np.sum(np.asarray(reading, dtype=np.float64)), name)
+
+
+def _finite(value: Any, name: str) -> float:
+    number = float(value)
+    if not np.isfinite(number):
+        raise ValueError(f"{name}: the profiler gave {number}, which is no finite number")
+    return number

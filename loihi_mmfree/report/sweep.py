@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from loihi_mmfree.compiler.graph import Graph
 from loihi_mmfree.compiler.nodes import NeuronGroup
@@ -158,7 +158,7 @@ def _with_projection_zeros(graph: Graph, activity: Activity, share: float) -> Ac
     inputs = _projection_inputs(graph)
     limited = {key: round(activity.tokens * size * (1 - share)) for key, size in inputs.items()}
     messages = {key: min(count, limited.get(key, count)) for key, count in activity.messages.items()}
-    return replace(activity, messages=messages, origin=f"{activity.origin}; {share:.0%} zeros at projections")
+    return activity.with_messages(messages, f"{activity.origin}; {share:.0%} zeros at projections")
 
 
 def _narrower(graph: Graph, activity: Activity, bits: int) -> Activity:
@@ -167,4 +167,4 @@ def _narrower(graph: Graph, activity: Activity, bits: int) -> Activity:
         key: sum(activity.histograms[key][bits:]) if key in inputs else count
         for key, count in activity.messages.items()
     }
-    return replace(activity, messages=messages, origin=f"{activity.origin}; activations {bits} bits narrower")
+    return activity.with_messages(messages, f"{activity.origin}; activations {bits} bits narrower")

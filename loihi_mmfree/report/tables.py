@@ -29,6 +29,8 @@ def tables(report: Report) -> Iterator[Table]:
     """Give the tables of a report, the most important first."""
     yield _results(report)
     yield _zeros(report)
+    if report.per_token:
+        yield _spread(report)
     yield _sessions(report)
     yield _comparison(report)
     yield _sensitivity(report)
@@ -82,6 +84,15 @@ def _zeros(report: Report) -> Table:
     )
     columns = ("input of", f"this network ({source})", "370M at 8 bit (published)")
     return Table(f"Zeros, which send nothing; {report.activity.origin}", columns, rows)
+
+
+def _spread(report: Report) -> Table:
+    rows = tuple(
+        (what.replace("_", " "), *(f"{each.value:,.0f}" for each in report.spread(what).values()), "measured")
+        for what in report.per_token
+    )
+    title = f"Activity of a token, over {report.activity.tokens:,} tokens"
+    return Table(title, ("", "least", "median", "greatest", "source"), rows)
 
 
 def _sessions(report: Report) -> Table:

@@ -17,7 +17,7 @@ from loihi_mmfree.compiler.nodes import LogitsOut, NeuronGroup, TokenIn
 from loihi_mmfree.compiler.place.connections import connections, placeable
 from loihi_mmfree.compiler.place.placement import Placement, Shard
 from loihi_mmfree.compiler.place.routes import HOST, Flow, flows
-from loihi_mmfree.compiler.place.traffic import traffic
+from loihi_mmfree.compiler.place.traffic import Traffic, traffic
 from loihi_mmfree.compiler.schedule import offsets
 from loihi_mmfree.loihi2.hardware import LOIHI2, ChipSpec
 from loihi_mmfree.sim.activity import Activity
@@ -144,7 +144,9 @@ def _step(data: Mapping[str, Any]) -> StepLoad:
     )
 
 
-def count_workload(graph: Graph, placement: Placement, activity: Activity, system: ChipSpec) -> Workload:
+def count_workload(
+    graph: Graph, placement: Placement, activity: Activity, system: ChipSpec, travelled: Traffic | None = None
+) -> Workload:
     """Count what a token costs.
 
     Parameters
@@ -157,6 +159,8 @@ def count_workload(graph: Graph, placement: Placement, activity: Activity, syste
         Of this graph: measured, or the worst case.
     system : ChipSpec
         The one the placement was made for.
+    travelled : Traffic, optional
+        Of all these; counted if not given.
     """
     counting = _Counting(graph, placement, activity, system)
     for position, core in enumerate(placement.cores):
@@ -164,7 +168,7 @@ def count_workload(graph: Graph, placement: Placement, activity: Activity, syste
             counting.add_shard(position, shard)
     for flow in flows(graph, placement):
         counting.add_flow(flow)
-    return counting.finish()
+    return counting.finish(travelled or traffic(graph, system, placement, activity.rates))
 
 
 class _Counting:
@@ -211,8 +215,8 @@ class _Counting:
             return 1.0
         return self.activity.per_token(source) / node.outputs[source.port]
 
-    def finish(self) -> Workload:
-        """Return the sum."""
+    def finish(self, travelled: Traffic) -> Workload:
+        """Return the sum, with what travels over links."""
         whole: dict[int, CoreLoad] = defaultdict(CoreLoad)
         leaving: dict[int, float] = defaultdict(float)
         for step, loads in self.loads.items():
@@ -221,8 +225,6 @@ class _Counting:
             for chip, messages in self.leaving[step].items():
                 leaving[chip] += messages
         total = sum(whole.values(), CoreLoad())
-        rates = {key: count / self.activity.tokens for key, count in self.activity.messages.items()}
-        travelled = traffic(self.graph, self.system, self.placement, rates)
         inside = [link.messages for link in travelled.links if not link.between_chips]
         return Workload(
             chips=self.placement.chips_used,

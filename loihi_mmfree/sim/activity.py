@@ -1,32 +1,28 @@
-"""What a run sent: messages that were not zero, counted at every output of every neuron group.
+"""What a run sent: messages that were not zero, of every token at every output of every neuron group.
 
-On Loihi 2 a zero sends nothing, so these counts are what time and energy depend on. A recorder is a tap: give it
-to `process(ids, tap)` of the engine or of a LavaNetwork with taps, and both count the same.
+On Loihi 2 a zero sends nothing, so these counts are what time and energy depend on. A token acts on a node in one
+time step, so what is counted by token and node is counted by step and node. A recorder is a tap: give it to
+`process(ids, tap)` of the engine or of a LavaNetwork with taps, and both count the same.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loihi_mmfree.compiler.artifact import REPORT
 from loihi_mmfree.compiler.graph import Graph, Source
 from loihi_mmfree.compiler.nodes import Broadcast, Delay, NeuronGroup, SumSynapse, Synapse, TernarySynapse
-from loihi_mmfree.errors import ArtifactError, UsageError
-from loihi_mmfree.files import write_whole
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.interpreter import Counters
 
-SCHEMA_VERSION = 1
-ACTIVITY = "activity.json"
 _HISTOGRAM_BINS = 25
+Amount = TypeVar("Amount", float, NDArray[Any])
+"""Of a token: a mean, or an array [T] for every one of them."""
 
 
 @dataclass(frozen=True)
@@ -39,50 +35,41 @@ class Activity:
         Tokens that passed through the network.
     messages : mapping "node:port" -> int
         Messages other than zero, over all neurons and tokens; every output of every neuron group.
-    saturations, overflows : int
-        Values clamped where that is meant, and values that did not fit.
+    saturations, overflows : mapping node -> int
+        Values clamped where that is meant, and values that did not fit; nodes without any are left out.
     origin : str
         What ran, for people: backend and what it read.
     histograms : mapping "node:port" -> list of int
         Values by the number of bits of their magnitude, zeros first; empty unless asked for.
+    by_token : int32 array [tokens, outputs], optional
+        The messages of each token, in the order of `messages`. None where no run was recorded.
     """
 
     tokens: int
     messages: Mapping[str, int]
-    saturations: int = 0
-    overflows: int = 0
+    saturations: Mapping[str, int] = field(default_factory=dict)
+    overflows: Mapping[str, int] = field(default_factory=dict)
     origin: str = ""
     histograms: Mapping[str, list[int]] = field(default_factory=dict)
+    by_token: NDArray[np.int32] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The mean number of messages a token causes at every output."""
+        return {key: count / self.tokens for key, count in self.messages.items()}
+
+    @property
+    def columns(self) -> dict[str, NDArray[np.int32]]:
+        """The messages [T] of every token at every output; none where no run was recorded."""
+        return {} if self.by_token is None else dict(zip(self.messages, self.by_token.T, strict=True))
 
     def per_token(self, source: Source | str) -> float:
         """Return the mean number of messages a token causes at an output."""
         return self.messages[str(source)] / self.tokens
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready description."""
-        return {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self)}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Activity:
-        """Read a description back.
-
-        Raises
-        ------
-        ValueError
-            It is not one.
-        """
-        if not isinstance(data, Mapping) or data.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(f"not an activity of schema {SCHEMA_VERSION}")
-        known = {each.name for each in dataclasses.fields(cls)}
-        values = {name: value for name, value in data.items() if name in known}
-        if not isinstance(values.get("tokens"), int) or values["tokens"] < 1:
-            raise ValueError("tokens must be a whole number of at least 1")
-        messages = values.get("messages")
-        if not isinstance(messages, Mapping) or not all(
-            isinstance(count, int) and count >= 0 for count in messages.values()
-        ):
-            raise ValueError("messages must be counts by node:port")
-        return cls(**values)
+    def with_messages(self, messages: Mapping[str, int], origin: str) -> Activity:
+        """Return an activity of other messages, of which only the totals are known."""
+        return Activity(self.tokens, messages, origin=origin)
 
 
 class ActivityRecorder:
@@ -97,28 +84,24 @@ class ActivityRecorder:
     """
 
     def __init__(self, graph: Graph, histograms: bool = False) -> None:
-        ports = group_ports(graph)
-        self._messages = {str(source): 0 for source in ports}
-        self._first = str(next(iter(ports)))
-        self._tokens = 0
-        self._bins = {str(s): np.zeros(_HISTOGRAM_BINS, dtype=np.int64) for s in ports} if histograms else {}
+        self._graph = graph
+        self._counts = {str(source): array("i") for source in group_ports(graph)}
+        self._bins = {key: np.zeros(_HISTOGRAM_BINS, dtype=np.int64) for key in self._counts} if histograms else {}
 
     def __call__(self, source: Source, values: Integers) -> None:
         """Count the messages [T, n] of one output."""
         key = str(source)
-        if key not in self._messages:
+        if key not in self._counts:
             return
-        self._messages[key] += int(np.count_nonzero(values))
-        if key == self._first:
-            self._tokens += len(values)
+        self._counts[key].extend(np.count_nonzero(values, axis=1).tolist())
         if self._bins:
             self._bins[key] += _by_magnitude(values)
 
-    def activity(self, counters: Counters | None = None, origin: str = "") -> Activity:
-        """Return what was counted so far."""
-        counters = counters or Counters()
+    def activity(self, counters: Mapping[str, Counters] | None = None, origin: str = "") -> Activity:
+        """Return what was counted so far; `counters` are those of the nodes."""
+        by_token = np.array(list(self._counts.values()), dtype=np.int32).T
         bins = {key: [int(count) for count in values] for key, values in self._bins.items()}
-        return Activity(self._tokens, dict(self._messages), counters.saturations, counters.overflows, origin, bins)
+        return recorded_activity(self._graph, by_token, counters, origin, bins)
 
 
 def _by_magnitude(values: Integers) -> NDArray[np.int64]:
@@ -127,24 +110,35 @@ def _by_magnitude(values: Integers) -> NDArray[np.int64]:
     return np.bincount(np.minimum(bits, _HISTOGRAM_BINS - 1).reshape(-1), minlength=_HISTOGRAM_BINS)
 
 
-def counted_activity(
-    graph: Graph, messages: Mapping[str, int], tokens: int, counters: Counters | None = None, origin: str = ""
+def recorded_activity(
+    graph: Graph,
+    by_token: NDArray[np.int32],
+    counters: Mapping[str, Counters] | None = None,
+    origin: str = "",
+    histograms: Mapping[str, list[int]] | None = None,
 ) -> Activity:
-    """Return an activity of counts by `node:port`, such as those of FastEngine.messages.
+    """Return an activity of what was counted, such as `FastEngine.messages`.
 
     Parameters
     ----------
     graph : Graph
-    messages : mapping "node:port" -> int
-        At least the outputs of all neuron groups; others, as the host's, are left out.
-    tokens : int
-        Over which was counted.
-    counters : Counters, optional
+    by_token : int32 array [tokens, outputs]
+        In the order of `group_ports`.
+    counters : mapping node -> Counters, optional
     origin : str
+    histograms : mapping "node:port" -> list of int, optional
     """
-    counters = counters or Counters()
-    kept = {str(source): messages[str(source)] for source in group_ports(graph)}
-    return Activity(tokens, kept, counters.saturations, counters.overflows, origin)
+    totals = by_token.sum(axis=0, dtype=np.int64).tolist()
+    counters = counters or {}
+    return Activity(
+        tokens=len(by_token),
+        messages=dict(zip(map(str, group_ports(graph)), totals, strict=True)),
+        saturations={node: each.saturations for node, each in counters.items() if each.saturations},
+        overflows={node: each.overflows for node, each in counters.items() if each.overflows},
+        origin=origin,
+        histograms=histograms or {},
+        by_token=by_token,
+    )
 
 
 def group_ports(graph: Graph) -> dict[Source, int]:
@@ -187,19 +181,24 @@ def group_source(graph: Graph, source: Source) -> Source:
     return source
 
 
-def synaptic_operations(graph: Graph, activity: Activity) -> dict[str, float]:
-    """Return the synaptic operations of every synapse a token: messages that reach it times their fan-out.
+def synaptic_operations(graph: Graph, messages: Mapping[str, Amount]) -> dict[str, Amount]:
+    """Return the synaptic operations of every synapse: messages that reach it times their fan-out.
 
     A dense ternary synapse has a fan-out of its rows, zero weights included; a sum and a one-to-one connection
     of one. Where a wide projection is split into slices of its input, each gets its share of the messages.
+
+    Parameters
+    ----------
+    graph : Graph
+    messages : mapping "node:port" -> float or array [T]
+        Of a token in the mean, `Activity.rates`, or of every token, `Activity.columns`.
     """
     found = {}
     for node in graph:
-        if not isinstance(node, Synapse):
-            continue
-        source = group_source(graph, node.inputs[0])
-        if str(source) in activity.messages:
-            found[node.name] = activity.per_token(source) * fan_out(node)
+        if isinstance(node, Synapse):
+            key = str(group_source(graph, node.inputs[0]))
+            if key in messages:
+                found[node.name] = messages[key] * fan_out(node)
     return found
 
 
@@ -237,43 +236,3 @@ def projection_zeros(graph: Graph, activity: Activity) -> dict[str, float]:
             sent[source.port] = sent.get(source.port, 0.0) + activity.per_token(source)
             possible[source.port] = possible.get(source.port, 0) + size
     return {port: 1 - sent[port] / possible[port] for port in sent}
-
-
-def save_activity(net_path: str | Path, activity: Activity) -> Path:
-    """Write an activity into the `report` folder of a compiled network, and return the file.
-
-    Raises
-    ------
-    UsageError
-        The folder cannot be written.
-    """
-    path = Path(net_path) / REPORT / ACTIVITY
-    try:
-        path.parent.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{path}: not written: {error.strerror}") from error
-    write_whole(path, (json.dumps(activity.to_dict(), indent=1, sort_keys=True) + "\n").encode())
-    return path
-
-
-def load_activity(net_path: str | Path, graph: Graph) -> Activity | None:
-    """Read the activity recorded for a compiled network; None if there is none.
-
-    Raises
-    ------
-    ArtifactError
-        The file is damaged or belongs to another network.
-    """
-    path = Path(net_path) / REPORT / ACTIVITY
-    if not path.is_file():
-        return None
-    try:
-        activity = Activity.from_dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise ArtifactError(f"{path}: cannot be read: {error}; record it again with run --activity") from error
-    ports = {str(source): size for source, size in group_ports(graph).items()}
-    if activity.messages.keys() != ports.keys() or any(
-        count > activity.tokens * ports[key] for key, count in activity.messages.items()
-    ):
-        raise ArtifactError(f"{path}: counts of another network; record it again with run --activity")
-    return activity

@@ -45,6 +45,11 @@ class Engine:
         """Saturations and overflows since the engine was made."""
         return self._executor.counters
 
+    @property
+    def node_counters(self) -> dict[str, Counters]:
+        """The same by node."""
+        return self._executor.node_counters
+
     def state(self, node: str) -> dict[str, Integers]:
         """Return the state variables of a neuron group, int64 [n] by name."""
         return self._executor.groups[node].variables

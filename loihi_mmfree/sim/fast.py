@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from loihi_mmfree.compiler.executor import Executor, Tap
 from loihi_mmfree.compiler.graph import Graph, Source
-from loihi_mmfree.compiler.nodes import NeuronGroup, logits_output, token_input
+from loihi_mmfree.compiler.nodes import logits_output, token_input
 from loihi_mmfree.compiler.part import Part
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.arithmetic import Integers
@@ -35,7 +38,7 @@ class FastEngine:
     threads : int, optional
         Default: as many as there are processors for this process, or one while that is faster.
     count_messages : bool
-        Count the elements of messages that are not zero, see `messages`.
+        Count the elements of each token's messages that are not zero, see `messages`.
 
     Raises
     ------
@@ -53,8 +56,9 @@ class FastEngine:
         self._core = FastCore(
             part, PROMPT_TOKENS, strict, self._team, ProgramLibrary(), threads is None, count_messages
         )
-        self._counters = Counters()
-        self._tapped_messages: dict[Source, int] = {}
+        # What the kernels do not count: registers that never change, and what the NumPy path ran.
+        self._counters: defaultdict[str, Counters] = defaultdict(Counters)
+        self._messages: list[NDArray[np.int32]] = []
         self._tokens_read = 0
 
     @property
@@ -70,16 +74,22 @@ class FastEngine:
     @property
     def counters(self) -> Counters:
         """Saturations and overflows since the engine was made."""
-        counted = self._core.counters
-        return Counters(
-            self._counters.saturations + counted.saturations, self._counters.overflows + counted.overflows
-        )
+        return _added([self._core.counters, *self._counters.values()])
 
     @property
-    def messages(self) -> dict[str, int]:
-        """Elements that were not zero since the engine was made, of each message that neurons or the host send.
+    def node_counters(self) -> dict[str, Counters]:
+        """The same by node; nodes without any are left out."""
+        counted = self._core.node_counters
+        return {
+            node: _added([counted.get(node, Counters()), self._counters.get(node, Counters())])
+            for node in dict.fromkeys([*counted, *self._counters])
+        }
 
-        By `node:port`, for every output of every neuron group and for the host's rows.
+    @property
+    def messages(self) -> NDArray[np.int32]:
+        """Elements that were not zero of every token read since the engine was made: int32 [T, outputs].
+
+        A column for every output of every neuron group, in the order of the graph.
 
         Raises
         ------
@@ -88,8 +98,8 @@ class FastEngine:
         """
         if not self._count_messages:
             raise UsageError("this engine does not count messages: use FastEngine(..., count_messages=True)")
-        counted = self._core.messages
-        return {str(each): count + self._tapped_messages.get(each, 0) for each, count in counted.items()}
+        none = np.zeros((0, len(self._core.plan.messages)), dtype=np.int32)
+        return np.concatenate([none, *self._messages])
 
     def state(self, node: str) -> dict[str, Integers]:
         """Return the state variables of a neuron group, int64 [n] by name."""
@@ -139,10 +149,11 @@ class FastEngine:
             self._core.run(
                 {self._tokens.out(): rows[done : done + count]}, {self._logits.inputs[0]: target}, last_only
             )
+            if self._count_messages:
+                self._messages.append(self._core.take_messages(count))
             self._tokens_read += count
             done += count
-        self._counters.saturations += self._core.plan.saturations
-        self._counters.overflows += self._core.plan.overflows
+        self._add(self._core.plan.fixed_counters)
         return logits
 
     def close(self) -> None:
@@ -157,21 +168,31 @@ class FastEngine:
             executor.groups[node].variables.update({name: values.copy() for name, values in states.items()})
         rows = self.graph.tensors[self._tokens.table][ids].astype(np.int64)
         wanted = self._logits.inputs[0]
-        self._count(self._tokens.out(), rows)
+        counted: dict[Source, NDArray[np.intp]] = {}
 
         def counting_tap(source: Source, values: Integers) -> None:
-            if isinstance(self.graph.by_name[source.node], NeuronGroup):
-                self._count(source, values)
+            counted[source] = np.count_nonzero(values, axis=1)
             tap(source, values)
 
         values = executor.run({self._tokens.out(): rows}, [wanted], counting_tap)
         for node, states in self._core.states.items():
             for name, state in states.items():
                 state[:] = executor.groups[node].variables[name]
-        self._counters.saturations += executor.counters.saturations
-        self._counters.overflows += executor.counters.overflows
+        self._add(executor.node_counters)
+        if self._count_messages:
+            columns = [counted[source] for source in self._core.plan.messages]
+            self._messages.append(np.stack(columns, axis=1).astype(np.int32))
         self._tokens_read += len(rows)
         return values[wanted].astype(np.int32)
 
-    def _count(self, source: Source, values: Integers) -> None:
-        self._tapped_messages[source] = self._tapped_messages.get(source, 0) + int(np.count_nonzero(values))
+    def _add(self, counters: Mapping[str, Counters]) -> None:
+        for node, each in counters.items():
+            self._counters[node] = _added([self._counters[node], each])
+
+
+def _added(counters: Iterable[Counters]) -> Counters:
+    total = Counters()
+    for each in counters:
+        total.saturations += each.saturations
+        total.overflows += each.overflows
+    return total

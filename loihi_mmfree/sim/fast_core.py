@@ -22,6 +22,7 @@ from loihi_mmfree.fixedpoint.kernels.layout import (
     SCRATCH,
     SHIFT_FAULT,
     TABLE_FAULT,
+    TOTALS,
     looks_up_sums,
 )
 from loihi_mmfree.loihi2.hardware import LOIHI2
@@ -34,6 +35,7 @@ _FAULTS = {
     MESSAGE_FAULT: "a message did not fit 32 bits",
     ACTIVATION_FAULT: "an activation did not fit its declared width",
 }
+_TOKENS, _LAST_ONLY = int(Setting.TOKENS), int(Setting.LAST_ONLY)
 LINE = 16
 """int32 values in a cache line: where vectors begin."""
 
@@ -55,7 +57,7 @@ class FastCore:
     measured : bool
         Whether one thread may do without the team while that is faster.
     count_messages : bool
-        Count the elements of messages that are not zero.
+        Count the elements of each token's messages that are not zero, for `take_messages`.
 
     Attributes
     ----------
@@ -83,15 +85,15 @@ class FastCore:
         sums = tokens > 1 and _sums_are_faster()
         self.plan = plan = make_plan(part, tokens, team.size, strict, count_messages, sums)
         self._team, self._library = team, library
-        # Without weights there is too little to do for more than one.
-        alone = {1} if measured and not plan.weights else set()
-        self._pace = Pace(alone or ({team.size, 1} if measured else {team.size}))
+        self._pace = Pace({team.size, 1}) if measured and plan.weights and team.size > 1 else None
+        # Without weights a token has too little to do for more than one.
+        self._members = team.size if plan.weights or not measured else 1
         functions = library.addresses([structure for _, structure in plan.structures])
         plan.steps[[step for step, _ in plan.structures], 2] = functions
         self._values = np.zeros(plan.values, dtype=np.int32)
         self._states = np.zeros(plan.state_size, dtype=np.int64)
-        self._counts = np.zeros((team.size, 8), dtype=np.int64)
-        self._messages = np.zeros((team.size, len(plan.messages) + 8), dtype=np.int64)
+        self._counts = np.zeros((team.size, TOTALS + 2 * len(plan.steps)), dtype=np.int64)
+        self._messages = np.zeros((team.size, tokens, len(plan.messages)), dtype=np.int32)
         self._buffers: dict[Buffer, np.ndarray] = {
             Buffer.PLAN: plan.steps,
             Buffer.CODE: plan.code,
@@ -115,7 +117,8 @@ class FastCore:
         self._job[Setting.ACCUMULATOR_BITS] = LOIHI2.accumulator_bits.value
         self._job[Setting.THREADS] = team.size
         self._job_address: int = self._job.ctypes.data
-        self._faults = self._counts[:, 2]
+        # Single numbers are written and read faster this way than in arrays.
+        self._settings, self._faults = self._job.data, self._counts[:, 2].data
         self.states: dict[str, dict[str, Integers]] = {}
         for (node, name), (begin, size) in plan.state_places.items():
             self.states.setdefault(node, {})[name] = self._states[begin : begin + size]
@@ -124,15 +127,30 @@ class FastCore:
     def counters(self) -> Counters:
         """Saturations and overflows so far, without those of registers that never change."""
         saturations = overflows = 0
-        for each in self._counts.tolist():
+        for each in self._counts[:, :2].tolist():
             saturations += each[0]
             overflows += each[1]
         return Counters(saturations, overflows)
 
     @property
-    def messages(self) -> Mapping[Source, int]:
-        """How many elements of each message were not zero so far."""
-        return dict(zip(self.plan.messages, self._messages.sum(axis=0).tolist(), strict=False))
+    def node_counters(self) -> dict[str, Counters]:
+        """The same by node; nodes without any are left out."""
+        by_step = self._counts[:, TOTALS:].sum(axis=0).reshape(-1, 2).tolist()
+        named = zip(self.plan.names, by_step, strict=True)
+        return {name: Counters(*counted) for name, counted in named if any(counted)}
+
+    def take_messages(self, tokens: int) -> NDArray[np.int32]:
+        """Return how many elements of each message of a call of `tokens` were not zero, and begin anew.
+
+        Returns
+        -------
+        int32 array [tokens, messages]
+            In the order of `plan.messages`.
+        """
+        counted = self._messages[:, :tokens]
+        taken: NDArray[np.int32] = counted.sum(axis=0, dtype=np.int32)
+        counted[:] = 0
+        return taken
 
     def reset(self) -> None:
         """Forget the sequence so far."""
@@ -183,7 +201,8 @@ class FastCore:
         inputs, results, logits = self._row
         for place, message in zip(inputs, messages, strict=True):
             place[:] = message
-        set_buffer(self._job, Buffer.LOGITS, logits)
+        if logits.size:
+            set_buffer(self._job, Buffer.LOGITS, logits)
         self._run_job(1, last_only=False)
         return results
 
@@ -201,21 +220,25 @@ class FastCore:
         return inputs, results, logits
 
     def _run_job(self, tokens: int, last_only: bool) -> None:
-        self._job[Setting.TOKENS], self._job[Setting.LAST_ONLY] = tokens, last_only
+        self._settings[_TOKENS], self._settings[_LAST_ONLY] = tokens, last_only
         if tokens > 1:
             # A prompt has work enough between two barriers for the whole team, busy machine or not.
             self._team.run(self._job_address, self._team.size)
+        elif self._pace is None:
+            self._team.run(self._job_address, self._members)
         else:
             members, begin = self._pace.choose(), time.perf_counter()
             self._team.run(self._job_address, members)
             self._pace.record(members, time.perf_counter() - begin)
-        if np.count_nonzero(self._faults):
-            self._raise_fault()
+        for fault in self._faults:
+            if fault:
+                self._raise_fault()
 
     def _raise_fault(self) -> None:
         faulty = self._counts[:, 2].nonzero()[0]
         fault, step = self._counts[faulty[0], 2:4].tolist()
-        self._counts[:, 2:] = 0
+        self._counts[:, 2:TOTALS] = 0
+        self._messages[:] = 0
         what = ", ".join(text for bit, text in _FAULTS.items() if fault & bit)
         raise SimulationError(
             f"{self.plan.names[step]}: {what}, which the proof of bounds excludes; "

@@ -45,9 +45,10 @@ class FastExecutor:
     @property
     def counters(self) -> Counters:
         """Saturations and overflows since the beginning."""
-        found, plan = self._core.counters, self._core.plan
-        found.saturations += self._tokens * plan.saturations
-        found.overflows += self._tokens * plan.overflows
+        found = self._core.counters
+        for fixed in self._core.plan.fixed_counters.values():
+            found.saturations += self._tokens * fixed.saturations
+            found.overflows += self._tokens * fixed.overflows
         return found
 
     def step(self, messages: Sequence[np.ndarray]) -> list[NDArray[np.int32]]:

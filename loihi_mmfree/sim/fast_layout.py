@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from loihi_mmfree.compiler.graph import Source
 from loihi_mmfree.fixedpoint.arithmetic import Integers
+from loihi_mmfree.fixedpoint.interpreter import Counters
 from loihi_mmfree.fixedpoint.kernels.structure import Structure
 
 MESSAGE_BITS = 32
@@ -98,10 +99,10 @@ class Plan:
     direct : Source, optional
         The result that is written to a buffer of the caller's: the logits.
     messages : tuple of Source
-        What is counted.
+        What is counted, in the order of the graph.
     state_places : mapping (node, state) -> (begin, size)
-    saturations, overflows : int
-        What the specification counts in every call for registers that never change.
+    fixed_counters : mapping node -> Counters
+        What the specification counts in every call for registers that never change; without nodes that have none.
     weights : tuple of arrays
         The packed weights whose addresses the steps hold.
     """
@@ -123,6 +124,5 @@ class Plan:
     direct: Source | None
     messages: tuple[Source, ...]
     state_places: dict[tuple[str, str], tuple[int, int]]
-    saturations: int
-    overflows: int
+    fixed_counters: dict[str, Counters]
     weights: tuple[NDArray[np.uint8], ...]

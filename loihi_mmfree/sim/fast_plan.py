@@ -15,12 +15,12 @@ from loihi_mmfree.compiler.nodes import (
     NeuronGroup,
     SumSynapse,
     TernarySynapse,
-    TokenIn,
 )
 from loihi_mmfree.compiler.part import Part
 from loihi_mmfree.compiler.verify import node_parameters
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.arithmetic import Integers
+from loihi_mmfree.fixedpoint.interpreter import Counters
 from loihi_mmfree.fixedpoint.kernels.assemble import IMMEDIATE, WIDTH, Assembled, assemble
 from loihi_mmfree.fixedpoint.kernels.layout import (
     LINKS,
@@ -106,10 +106,11 @@ class _Planner:
         self.slots: dict[Source, Slot] = {}
         self.split: dict[Source, dict[Slice, Split]] = {}
         self.messages: list[Source] = []
+        self.counted = sum(len(node.outputs) for node in part.nodes if isinstance(node, NeuronGroup))
         self.inputs: dict[Source, tuple[int, int]] = {}
         self.state_size = self.tile = 0
         self.state_places: dict[tuple[str, str], tuple[int, int]] = {}
-        self.saturations = self.overflows = 0
+        self.fixed_counters: dict[str, Counters] = {}
         self.weights: list[NDArray[np.uint8]] = []
         self.roots: dict[Source, Source] = {}
         for node in part.nodes:
@@ -139,8 +140,6 @@ class _Planner:
             slot = self._slot(source, width, everywhere=False, bits=bits)
             slot.phase = -1
             self.inputs[source] = (slot.place, slot.width)
-            if isinstance(producer, TokenIn):
-                self._count(source)
         for source in self.part.inputs:
             self._split(source)
 
@@ -183,8 +182,7 @@ class _Planner:
             direct=self.direct,
             messages=tuple(self.messages),
             state_places=self.state_places,
-            saturations=self.saturations,
-            overflows=self.overflows,
+            fixed_counters=self.fixed_counters,
             weights=tuple(self.weights),
         )
 
@@ -296,8 +294,8 @@ class _Planner:
         self._await(slots, None if everywhere else node.size)
         constants, tables = node_parameters(self.graph, node)
         assembled = assemble(node.program, constants, tables, self.strict)
-        self.saturations += assembled.counters.saturations
-        self.overflows += assembled.counters.overflows
+        if assembled.counters != Counters():
+            self.fixed_counters[node.name] = assembled.counters
         outputs = [
             self._slot(node.out(port.name), node.size, everywhere, port.bits) for port in node.program.outputs
         ]
@@ -322,7 +320,7 @@ class _Planner:
         """Count the elements of a message that are not zero, if anybody wants to know."""
         if self.count_messages:
             slot = self.slots[source]
-            row = [Step.COUNT, slot.place, slot.width, len(self.messages), slot.everywhere]
+            row = [Step.COUNT, slot.place, slot.width, len(self.messages), slot.everywhere, self.counted]
             self._step(row, source.node)
             self.messages.append(source)
 

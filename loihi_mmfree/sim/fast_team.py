@@ -8,7 +8,6 @@ import os
 import threading
 import weakref
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +17,7 @@ from loihi_mmfree.fixedpoint.kernels.layout import CLOSING, STATES
 from loihi_mmfree.fixedpoint.kernels.structure import Structure
 
 if TYPE_CHECKING:
-    from loihi_mmfree.fixedpoint.kernels.native import CompiledPrograms, NativeFunction
+    from loihi_mmfree.fixedpoint.kernels.native import CompiledPrograms
 
 PROBE_EVERY = 100
 """Two calls in so many try the other number of threads: one to wake them, and one to measure."""
@@ -50,7 +49,10 @@ class Team:
     """
 
     def __init__(self, size: int) -> None:
+        from loihi_mmfree.fixedpoint.kernels.native import load_take_part
+
         self.size = size
+        self._take_part = load_take_part()
         self._yield_address = _yield_address()
         self._control = np.zeros(STATES + 8 * size, dtype=np.int64)
         self._address: int = self._control.ctypes.data
@@ -67,12 +69,6 @@ class Team:
                 return
             self._call_helpers()
         take_part(0, control, job, 1, PATIENCE, self._yield_address)
-
-    @cached_property
-    def _take_part(self) -> NativeFunction:
-        from loihi_mmfree.fixedpoint.kernels.native import load_take_part
-
-        return load_take_part()
 
     def _call_helpers(self) -> None:
         if not self._helpers:

@@ -112,9 +112,15 @@ class LavaNetwork:
     @property
     def counters(self) -> Counters:
         """Saturations and, if strict, overflows since the network was made."""
-        counted = [process.counters.get() for process in self._lava.scheduled if hasattr(process, "counters")]
-        saturations, overflows = np.sum(counted, axis=0).astype(int)
-        return Counters(int(saturations), int(overflows))
+        counted = self.node_counters.values()
+        return Counters(sum(each.saturations for each in counted), sum(each.overflows for each in counted))
+
+    @property
+    def node_counters(self) -> dict[str, Counters]:
+        """The same by process that counts: by neuron group, or by block where those are processes."""
+        processes = self._lava.processes.items()
+        counted = {name: process.counters.get() for name, process in processes if hasattr(process, "counters")}
+        return {name: Counters(*map(int, each)) for name, each in counted.items()}
 
     def state(self, node: str) -> Mapping[str, Integers]:
         """Return the state variables of a neuron group, after the last token processed.

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loihi_mmfree.compiler.artifact import Net
-from loihi_mmfree.compiler.executor import Tap
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.interpreter import Counters
-from loihi_mmfree.sim.activity import Activity, ActivityRecorder, counted_activity
+from loihi_mmfree.sim.activity import Activity, ActivityRecorder, recorded_activity
+from loihi_mmfree.sim.engine import Engine
 from loihi_mmfree.sim.fast import FastEngine
-from loihi_mmfree.sim.session import Backend
 
-
-class Tappable(Backend, Protocol):
-    """A backend that shows every message."""
-
-    def process(self, ids: NDArray[np.int64], tap: Tap | None = None) -> NDArray[np.int32]:
-        """Read tokens, and call the tap with every message."""
+if TYPE_CHECKING:
+    from loihi_mmfree.sim.lava import LavaNetwork
 
 
 class Recording:
@@ -29,15 +24,17 @@ class Recording:
     Parameters
     ----------
     net : Net
-    backend : Tappable or FastEngine
-        The compiled engine counts in its kernels; any other is tapped.
+    backend : FastEngine, Engine or LavaNetwork
+        The compiled engine counts in its kernels. Any other is tapped, Lava at operator granularity.
     origin : str
         What runs, for people.
     histograms : bool
         Also sort values by their magnitude, which only a tap can do.
     """
 
-    def __init__(self, net: Net, backend: Tappable | FastEngine, origin: str, histograms: bool) -> None:
+    def __init__(
+        self, net: Net, backend: FastEngine | Engine | LavaNetwork, origin: str, histograms: bool = False
+    ) -> None:
         self._graph, self._backend, self._origin = net.graph, backend, origin
         counts = isinstance(backend, FastEngine) and not histograms
         self._recorder = None if counts else ActivityRecorder(net.graph, histograms)
@@ -60,10 +57,11 @@ class Recording:
     @property
     def activity(self) -> Activity:
         """What was sent so far."""
+        counters = self._backend.node_counters
         if self._recorder is not None:
-            return self._recorder.activity(self.counters, self._origin)
+            return self._recorder.activity(counters, self._origin)
         assert isinstance(self._backend, FastEngine)
-        return counted_activity(self._graph, self._backend.messages, self.steps, self.counters, self._origin)
+        return recorded_activity(self._graph, self._backend.messages, counters, self._origin)
 
     def process(self, ids: NDArray[np.int64]) -> NDArray[np.int32]:
         """Read tokens and return the logits after each of them."""
@@ -88,8 +86,6 @@ def open_recording(
     if backend == "engine" and kernels == "compiled":
         return Recording(net, FastEngine(net.graph, strict=True, count_messages=True), origin, histograms)
     if backend == "engine":
-        from loihi_mmfree.sim.engine import Engine
-
         return Recording(net, Engine(net.graph, strict=True), origin, histograms)
     if backend == "sim" and granularity == "operator":
         from loihi_mmfree.sim.lava import LavaNetwork

@@ -33,13 +33,26 @@ def test_counts_are_those_of_the_golden_messages(call: Call, net_copy: Path, opt
     kept = json.loads((net_copy / "report" / "activity.json").read_text())
     assert kept["tokens"] == len(golden["ids"])
     assert kept["messages"]
-    for port, count in kept["messages"].items():
-        assert count == np.count_nonzero(golden[port]), port
+    with np.load(net_copy / "report" / "activity.npz", allow_pickle=False) as table:
+        outputs, messages = table["outputs"].tolist(), table["messages"]
+    assert outputs == list(kept["messages"])
+    for port, counts in zip(outputs, messages.T, strict=True):
+        np.testing.assert_array_equal(counts, np.count_nonzero(golden[port], axis=1), err_msg=port)
+        assert kept["messages"][port] == counts.sum()
 
 
 def test_a_recorded_activity_is_no_alteration_of_the_network(call: Call, net_copy: Path) -> None:
     call("run", net_copy, "--backend", "engine", "--ids", "1,2", "-n", 0, "--activity")
     assert call("run", net_copy, "--backend", "engine", "--ids", "1,2", "-n", 0).code == 0
+
+
+def test_an_activity_of_an_older_version_is_an_error_that_says_what_to_do(call: Call, net_copy: Path) -> None:
+    call("run", net_copy, "--backend", "engine", "--ids", "1,2", "-n", 0, "--activity")
+    path = net_copy / "report" / "activity.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 1}))
+    called = call("report", net_copy)
+    assert called.code == 3
+    assert "schema 1, expected 2; record it again with run --activity" in " ".join(called.err.split())
 
 
 def test_where_messages_cannot_be_seen_is_said_with_what_works(call: Call, net_copy: Path) -> None:

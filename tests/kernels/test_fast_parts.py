@@ -19,6 +19,7 @@ from loihi_mmfree.compiler.nodes import (
 )
 from loihi_mmfree.compiler.part import Part, PartExecutor
 from loihi_mmfree.errors import SimulationError, UsageError
+from loihi_mmfree.fixedpoint.interpreter import Counters
 from loihi_mmfree.fixedpoint.program import Program, ProgramBuilder
 from loihi_mmfree.fixedpoint.ternary import pack_ternary
 from loihi_mmfree.sim.engine import Engine
@@ -157,27 +158,54 @@ def test_a_part_beyond_the_kernels_is_refused(tiny_net: Net, executors: FastExec
         executors(Part.of(tiny_net.graph, [tokens]), False)
 
 
-def messages_by_numpy(graph: Graph, ids: np.ndarray) -> dict[str, int]:
-    counted = {"tokens:out": int(np.count_nonzero(graph.tensors["tokens.table"][ids]))}
+def messages_by_numpy(graph: Graph, ids: np.ndarray) -> np.ndarray:
+    counted = []
 
     def count(source: Source, values: np.ndarray) -> None:
         if isinstance(graph.by_name[source.node], NeuronGroup):
-            counted[str(source)] = int(np.count_nonzero(values))
+            counted.append(np.count_nonzero(values, axis=1))
 
     Engine(graph).process(ids, count)
-    return counted
+    return np.stack(counted, axis=1)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("last_only", [False, True])
-def test_messages_are_counted_exactly(tiny_net: Net, threads: int, last_only: bool) -> None:
+def test_every_tokens_messages_are_counted_exactly(tiny_net: Net, threads: int, last_only: bool) -> None:
     ids = np.random.default_rng(1).integers(0, 512, 150)
     fast = FastEngine(tiny_net.graph, threads=threads, count_messages=True)
     fast.process(ids[:1])
     fast.process(ids[1:141], last_only=last_only)
     fast.process(ids[141:144], last_only=last_only)
     fast.process(ids[144:], tap=lambda source, values: None)
-    assert fast.messages == messages_by_numpy(tiny_net.graph, ids)
+    np.testing.assert_array_equal(fast.messages, messages_by_numpy(tiny_net.graph, ids))
+    fast.close()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_counters_stand_by_node_as_numpy_gives_them(threads: int) -> None:
+    random = np.random.default_rng(3)
+    size = 200
+    tensors: dict[str, np.ndarray] = {
+        "table": random.integers(-(2**23), 2**23, (VOCABULARY, size)).astype(np.int32),
+        "head": pack_ternary(random.integers(-1, 2, (VOCABULARY, size)).astype(np.int8)),
+    }
+    nodes = (
+        TokenIn("tokens", (), size, "table"),
+        group("first", size, passes_on(24), Source("tokens")),
+        group("clamps", size, adds_up(1, 12), Source("first")),
+        TernarySynapse("overflows", (Source("first"),), VOCABULARY, size, "head", 0, size),
+        LogitsOut("logits", (Source("overflows"),), VOCABULARY, 1.0),
+    )
+    specification = Engine(Graph(nodes, tensors), strict=True)
+    fast = FastEngine(specification.graph, strict=True, threads=threads)
+    for length in (70, 1, 3):
+        ids = random.integers(0, VOCABULARY, length)
+        np.testing.assert_array_equal(fast.process(ids), specification.process(ids))
+    counted = {node: each for node, each in specification.node_counters.items() if each != Counters()}
+    assert set(counted) == {"clamps", "overflows"}
+    assert fast.node_counters == counted
+    assert fast.counters == specification.counters
     fast.close()
 
 

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("llvmlite")
 pytest.importorskip("numba")
 
+from loihi_mmfree.errors import Notice
 from loihi_mmfree.fixedpoint.kernels import objects
 from loihi_mmfree.fixedpoint.kernels.native import NativeFunction, compile_function, load_take_part
 
@@ -63,12 +64,13 @@ def test_an_object_of_another_user_is_not_executed(folder: Path) -> None:
     assert objects.kept_object("what", lambda: b"code") == b"code"
 
 
-def test_where_nothing_can_be_written_the_object_stays_in_memory(
+def test_where_nothing_can_be_written_the_object_stays_in_memory_and_the_user_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
-    assert objects.kept_object("what", lambda: b"code") == b"code"
+    with pytest.warns(Notice, match=r"cannot be kept there \(Not a directory\).*NUMBA_CACHE_DIR"):
+        assert objects.kept_object("what", lambda: b"code") == b"code"
 
 
 def test_writers_at_the_same_time_leave_one_whole_object(folder: Path) -> None:

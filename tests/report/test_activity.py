@@ -1,94 +1,135 @@
-"""Activity: messages that are not zero, as recorded and as counted from the integers themselves."""
+"""Activity: messages that are not zero, by token, as recorded and as counted from the integers themselves."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from loihi_mmfree.compiler.artifact import Net
+from loihi_mmfree.compiler.graph import Source
 from loihi_mmfree.compiler.nodes import NeuronGroup, SumSynapse, TernarySynapse
-from loihi_mmfree.errors import ArtifactError
 from loihi_mmfree.sim.activity import (
     Activity,
     ActivityRecorder,
-    counted_activity,
-    load_activity,
     neuron_updates,
     projection_zeros,
-    save_activity,
     synaptic_operations,
     with_zeros,
     worst_case,
 )
 from loihi_mmfree.sim.engine import Engine
 from loihi_mmfree.sim.fast import FastEngine
+from loihi_mmfree.sim.recording import Recording
 
 
-def record(net: Net, histograms: bool = False) -> Activity:
-    """The engine's count over the golden ids."""
-    engine, recorder = Engine(net.graph), ActivityRecorder(net.graph, histograms)
+def numpy_engine(net: Net) -> Engine:
+    return Engine(net.graph, strict=True)
+
+
+def compiled_engine(net: Net) -> FastEngine:
+    return FastEngine(net.graph, strict=True, count_messages=True)
+
+
+def record(net: Net, open_engine: Callable[[Net], Engine | FastEngine] = numpy_engine) -> Activity:
+    """An engine's count over the golden ids: all but five of them at once, the others one by one."""
+    recording = Recording(net, open_engine(net), "golden ids")
+    ids = net.golden()["ids"].astype(np.int64)
+    for some in (ids[:-5], *ids[-5:, None]):
+        recording.process(some)
+    activity = recording.activity
+    recording.close()
+    return activity
+
+
+def with_histograms(net: Net) -> Activity:
+    engine, recorder = numpy_engine(net), ActivityRecorder(net.graph, histograms=True)
     engine.process(net.golden()["ids"].astype(np.int64), recorder)
-    return recorder.activity(engine.counters, "golden ids")
+    return recorder.activity()
 
 
-def recount(net: Net) -> dict[str, int]:
-    """Messages of every neuron group, counted from the integers stored at compile time."""
+def recount(net: Net) -> dict[str, list[int]]:
+    """Messages of every token at every neuron group, counted from the integers stored at compile time."""
     golden = net.golden()
     groups = {node.name for node in net.graph if isinstance(node, NeuronGroup)}
     return {
-        key: int((values != 0).sum())
+        key: [sum(value != 0 for value in row) for row in values.tolist()]
         for key, values in golden.items()
         if key != "ids" and key.split(":")[0] in groups
     }
 
 
+def by_token(activity: Activity) -> dict[str, list[int]]:
+    return {key: counts.tolist() for key, counts in activity.columns.items()}
+
+
 @pytest.mark.parametrize("fixture", ["tiny_net", "demo_net"])
-def test_the_engines_counts_are_those_of_the_golden_messages(fixture: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("open_engine", [numpy_engine, compiled_engine])
+def test_every_tokens_counts_are_those_of_the_golden_messages(
+    fixture: str, open_engine: Callable[[Net], Engine | FastEngine], request: pytest.FixtureRequest
+) -> None:
     net = request.getfixturevalue(fixture)
-    activity = record(net)
-    assert dict(activity.messages) == recount(net)
+    activity, expected = record(net, open_engine), recount(net)
+    assert by_token(activity) == expected
+    assert activity.messages == {key: sum(counts) for key, counts in expected.items()}
     assert activity.tokens == len(net.golden()["ids"])
 
 
-def test_lava_counts_what_the_engine_counts(tiny_net: Net) -> None:
-    lava = pytest.importorskip("loihi_mmfree.sim.lava", reason="Lava is not installed")
-    recorder = ActivityRecorder(tiny_net.graph)
-    with lava.LavaNetwork(tiny_net.graph, taps=True) as network:
-        network.process(tiny_net.golden()["ids"].astype(np.int64), recorder)
-    assert dict(recorder.activity().messages) == recount(tiny_net)
+@pytest.mark.parametrize("length", [3, 64, 65, 150])
+def test_prompts_of_any_length_are_counted_token_by_token(tiny_net: Net, length: int) -> None:
+    ids = np.random.default_rng(length).integers(0, 512, length)
+    expected: dict[str, list[int]] = {}
+
+    def count(source: Source, values: np.ndarray) -> None:
+        expected[str(source)] = [int(np.count_nonzero(row)) for row in values]
+
+    Engine(tiny_net.graph).process(ids, count)
+    recording = Recording(tiny_net, compiled_engine(tiny_net), "a prompt")
+    recording.process(ids)
+    found = by_token(recording.activity)
+    recording.close()
+    assert found == {key: expected[key] for key in found}
 
 
 @pytest.mark.parametrize("fixture", ["tiny_net", "demo_net"])
-def test_the_compiled_kernels_count_what_the_golden_messages_hold(
-    fixture: str, request: pytest.FixtureRequest
-) -> None:
+def test_lava_counts_what_the_engine_counts(fixture: str, request: pytest.FixtureRequest) -> None:
+    lava = pytest.importorskip("loihi_mmfree.sim.lava", reason="Lava is not installed")
     net = request.getfixturevalue(fixture)
-    engine = FastEngine(net.graph, count_messages=True)
+    recording = Recording(net, lava.LavaNetwork(net.graph, taps=True), "Lava")
     ids = net.golden()["ids"].astype(np.int64)
-    engine.process(ids)
-    activity = counted_activity(net.graph, engine.messages, len(ids), engine.counters)
-    engine.close()
-    assert activity == replace(record(net), origin="")
+    recording.process(ids[:-2])
+    recording.process(ids[-2:])
+    activity = recording.activity
+    recording.close()
+    assert by_token(activity) == recount(net)
+    assert replace(activity, origin="golden ids") == record(net)
 
 
-def test_counts_of_several_calls_add_up(tiny_net: Net) -> None:
-    engine, recorder = Engine(tiny_net.graph), ActivityRecorder(tiny_net.graph)
-    for token in tiny_net.golden()["ids"]:
-        engine.process(np.array([token], dtype=np.int64), recorder)
-    assert dict(recorder.activity().messages) == recount(tiny_net)
+def test_saturations_are_those_of_the_nodes_that_clamp(demo_net: Net) -> None:
+    ids = np.random.default_rng(0).integers(0, 2048, 75)
+    activities = []
+    for engine in (numpy_engine(demo_net), compiled_engine(demo_net)):
+        recording = Recording(demo_net, engine, "random ids")
+        recording.process(ids)
+        activities.append(recording.activity)
+        assert sum(activities[-1].saturations.values()) == recording.counters.saturations > 0
+        recording.close()
+    assert activities[0] == activities[1]
+    assert not activities[0].overflows
 
 
-def test_synaptic_operations_are_messages_times_fan_out(tiny_net: Net) -> None:
-    golden, operations = tiny_net.golden(), synaptic_operations(tiny_net.graph, record(tiny_net))
+def test_synaptic_operations_of_every_token_are_its_messages_times_fan_out(tiny_net: Net) -> None:
+    golden, activity = tiny_net.golden(), record(tiny_net)
+    of_tokens = synaptic_operations(tiny_net.graph, activity.columns)
+    in_the_mean = synaptic_operations(tiny_net.graph, activity.rates)
     for node in tiny_net.graph:
         if isinstance(node, TernarySynapse | SumSynapse):
             rows = node.rows if isinstance(node, TernarySynapse) else 1
-            sent = np.count_nonzero(golden[str(node.inputs[0])]) / len(golden["ids"])
-            assert operations[node.name] == pytest.approx(sent * rows)
+            sent = np.count_nonzero(golden[str(node.inputs[0])], axis=1)
+            np.testing.assert_array_equal(of_tokens[node.name], sent * rows)
+            assert in_the_mean[node.name] == pytest.approx(sent.mean() * rows)
 
 
 def test_every_neuron_of_every_group_is_updated_once_a_token(tiny_net: Net) -> None:
@@ -97,7 +138,7 @@ def test_every_neuron_of_every_group_is_updated_once_a_token(tiny_net: Net) -> N
 
 
 def test_histograms_hold_every_value_and_zeros_first(tiny_net: Net) -> None:
-    golden, activity = tiny_net.golden(), record(tiny_net, histograms=True)
+    golden, activity = tiny_net.golden(), with_histograms(tiny_net)
     for key, bins in activity.histograms.items():
         assert sum(bins) == golden[key].size
         assert bins[0] == np.count_nonzero(golden[key] == 0)
@@ -120,37 +161,3 @@ def test_given_shares_of_zeros_come_back(tiny_net: Net) -> None:
     zeros = projection_zeros(tiny_net.graph, with_zeros(tiny_net.graph, {"o_proj": 0.373}))
     assert zeros["o_proj"] == pytest.approx(0.373)
     assert zeros["i_proj"] == 0
-
-
-def test_a_saved_activity_is_read_back(net_copy: Path, tiny_net: Net) -> None:
-    activity = record(tiny_net, histograms=True)
-    save_activity(net_copy, activity)
-    assert load_activity(net_copy, tiny_net.graph) == activity
-
-
-def test_no_recorded_activity_is_none(net_copy: Path, tiny_net: Net) -> None:
-    assert load_activity(net_copy, tiny_net.graph) is None
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "not json",
-        "[]",
-        json.dumps({"schema_version": 1, "tokens": 0, "messages": {}}),
-        json.dumps({"schema_version": 1, "tokens": 1, "messages": {"a:b": -1}}),
-        json.dumps({"schema_version": 1, "tokens": 1, "messages": {"another:out": 3}}),
-    ],
-)
-def test_a_damaged_or_foreign_activity_is_refused(net_copy: Path, tiny_net: Net, content: str) -> None:
-    save_activity(net_copy, worst_case(tiny_net.graph)).write_text(content)
-    with pytest.raises(ArtifactError, match="run --activity"):
-        load_activity(net_copy, tiny_net.graph)
-
-
-def test_more_messages_than_neurons_are_refused(net_copy: Path, tiny_net: Net) -> None:
-    worst = worst_case(tiny_net.graph)
-    more = {key: count + 1 for key, count in worst.messages.items()}
-    save_activity(net_copy, Activity(worst.tokens, more))
-    with pytest.raises(ArtifactError, match="another network"):
-        load_activity(net_copy, tiny_net.graph)

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from loihi_mmfree.compiler.artifact import Net, load_net
+from loihi_mmfree.compiler.nodes import NeuronGroup
 from loihi_mmfree.report.document import PHASES, Report, build_report
 from loihi_mmfree.report.published import load_published
 from loihi_mmfree.report.quantity import SOURCES, Quantity
 from loihi_mmfree.report.tables import notes, tables
-from loihi_mmfree.sim.activity import ActivityRecorder, save_activity
+from loihi_mmfree.sim.activity import ActivityRecorder, synaptic_operations
+from loihi_mmfree.sim.activity_file import save_activity
 from loihi_mmfree.sim.engine import Engine
 
 
@@ -31,7 +33,7 @@ def recorded(net_copy: Path) -> Report:
     net = load_net(net_copy)
     engine, recorder = Engine(net.graph), ActivityRecorder(net.graph)
     engine.process(net.golden()["ids"].astype(np.int64), recorder)
-    save_activity(net_copy, recorder.activity(engine.counters, "golden ids"))
+    save_activity(net_copy, recorder.activity(engine.node_counters, "golden ids"))
     return build_report(net)
 
 
@@ -45,6 +47,12 @@ def quantities(data: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(data, list):
         for each in data:
             yield from quantities(each)
+
+
+def spread_row(report: Report, name: str) -> tuple[str, ...]:
+    """The row of the terminal's table over tokens."""
+    (table,) = (each for each in tables(report) if each.title.startswith("Activity of a token"))
+    return next(row for row in table.rows if row[0] == name)
 
 
 def check_schema(document: dict[str, Any]) -> None:
@@ -85,15 +93,42 @@ def test_every_quantity_has_a_source_and_what_it_was_made_from(unrecorded: Repor
 
 def test_published_numbers_carry_their_citation(unrecorded: Report) -> None:
     published = [each for each in quantities(unrecorded.to_dict()) if each["source"] == "published"]
-    assert len(published) == 4 * 4 * 5 + len(load_published().zeros)
+    assert len(published) == 4 * 4 * 6 + len(load_published().zeros)
     assert all("citation" in each["inputs"] for each in published)
 
 
 def test_nothing_on_loihi_2_claims_to_be_measured(recorded: Report) -> None:
     document = recorded.to_dict()
-    zeros = document.pop("activity")["zeros"]
+    activity = document.pop("activity")
+    zeros = activity["zeros"]
     assert not [each for each in quantities(document) if each["source"] == "measured"]
     assert {each["this_network"]["source"] for each in zeros.values()} == {"measured"}
+    assert {each["source"] for each in quantities(activity["per_token"])} == {"measured"}
+
+
+def test_the_spread_over_tokens_is_that_of_the_golden_messages(recorded: Report, tiny_net: Net) -> None:
+    groups = {node.name for node in tiny_net.graph if isinstance(node, NeuronGroup)}
+    taps = {key: values for key, values in tiny_net.golden().items() if key.split(":")[0] in groups}
+    sent = sum(np.count_nonzero(values, axis=1) for values in taps.values())
+    activity = recorded.to_dict()["activity"]
+    found = {name: each["value"] for name, each in activity["per_token"]["messages"].items()}
+    assert found == {"least": min(sent), "median": np.median(sent), "greatest": max(sent)}
+    assert activity["by_token"] == "report/activity.npz"
+    assert spread_row(recorded, "messages")[3:] == (f"{max(sent):,}", "measured")
+
+
+def test_operations_of_tokens_are_in_the_mean_those_of_the_workload(recorded: Report, tiny_net: Net) -> None:
+    operations = synaptic_operations(tiny_net.graph, recorded.activity.columns)
+    np.testing.assert_array_equal(sum(operations.values()), recorded.per_token["synaptic_operations"])
+    # Final norm and head are on the host, which the workload leaves out.
+    on_chip = [values.mean() for name, values in operations.items() if name.startswith("layers.")]
+    assert sum(on_chip) == pytest.approx(recorded.workload.events.synaptic_operations)
+
+
+def test_without_recorded_activity_there_is_no_spread(unrecorded: Report) -> None:
+    activity = unrecorded.to_dict()["activity"]
+    assert activity["per_token"] == {}
+    assert activity["by_token"] is None
 
 
 def test_without_recorded_activity_the_report_says_so_and_takes_the_worst_case(unrecorded: Report) -> None:
@@ -121,7 +156,7 @@ def test_the_comparison_holds_every_published_row_and_this_network_at_every_leng
     qwen = [row for row in rows if row.model == "Qwen2 500M" and row.tokens == 4000]
     assert [row.generate_tokens_per_s.value for row in qwen] == [14.1]
     assert [row.prefill_millijoules.value for row in qwen] == [6.7]
-    assert len(rows) == 4 * 6
+    assert len(rows) == 4 * 7
 
 
 def test_the_residual_of_the_model_is_part_of_the_report(unrecorded: Report) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from loihi_mmfree.compiler.artifact import Net
@@ -24,6 +25,7 @@ from loihi_mmfree.report.page import inspect_page, report_page
 from loihi_mmfree.report.quantity import format_number
 from loihi_mmfree.report.svg import element
 from loihi_mmfree.report.sweep import SweepRow
+from loihi_mmfree.sim.activity import recorded_activity
 
 EVIL = "<script>alert(1)</script>\"'onload=x"
 VOID = {"meta", "input", "br", "hr", "link", "img"}
@@ -253,6 +255,28 @@ def test_a_report_of_recorded_activity_shows_its_zeros_by_layer(tiny_net: Net, r
     text = Page(report_page(recorded, tiny_net)).text
     assert "layers.1 0.0% 0.0% 0.0% 50.0% 0.0% 0.0%" in text
     assert "recorded activity (a run, 1 tokens)" in text
+
+
+def test_a_report_of_recorded_activity_plots_it_over_tokens(tiny_net: Net, report: Report) -> None:
+    outputs = len(report.activity.messages)
+    table = np.arange(300 * outputs, dtype=np.int32).reshape(300, outputs)
+    operations = np.linspace(2e6, 3e6, 300)
+    recorded = replace(
+        report,
+        recorded=True,
+        activity=recorded_activity(tiny_net.graph, table),
+        per_token={"messages": table.sum(axis=1), "synaptic_operations": operations},
+    )
+    page = Page(report_page(recorded, tiny_net))
+    assert page.open == []
+    assert page.misplaced == []
+    assert "synaptic operations least 2,000,000, median 2,500,000, greatest 3,000,000" in page.text
+    labels = [each.get("aria-label") or "" for each in page.all("svg")]
+    assert any("millions over token: least 2, greatest 3" in each for each in labels)
+
+
+def test_a_report_of_one_token_has_no_plot_over_tokens(tiny_net: Net, report: Report) -> None:
+    assert "Activity of each token" not in report_page(report, tiny_net)
 
 
 def test_a_report_without_a_sweep_has_no_plot_of_one(tiny_net: Net, report: Report) -> None:

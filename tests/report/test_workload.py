@@ -9,6 +9,7 @@ import pytest
 from loihi_mmfree.compiler.artifact import Net
 from loihi_mmfree.compiler.nodes import NeuronGroup
 from loihi_mmfree.compiler.place.placer import Request, place
+from loihi_mmfree.compiler.place.traffic import traffic
 from loihi_mmfree.compiler.schedule import offsets
 from loihi_mmfree.report.fit import reference_workload
 from loihi_mmfree.report.workload import Workload, count_workload
@@ -84,6 +85,12 @@ def test_the_head_on_chip_adds_its_norm_and_its_synapses(workload: Workload, tin
     # The head, two sums, two broadcasts, and the value passed to the scaling.
     added = hidden * model["vocab_size"] + 5 * hidden
     assert found.events.synaptic_operations - workload.events.synaptic_operations == added
+
+
+def test_traffic_that_was_counted_before_gives_the_same_workload(workload: Workload, tiny_net: Net) -> None:
+    graph, placed = tiny_net.graph, tiny_net.placed
+    moved = traffic(graph, placed.chip, placed.placement)
+    assert count_workload(graph, placed.placement, worst_case(graph), placed.chip, moved) == workload
 
 
 def test_a_workload_is_read_back_from_json(workload: Workload) -> None:

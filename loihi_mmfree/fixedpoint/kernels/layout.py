@@ -39,6 +39,8 @@ class Step(IntEnum):
 
 STEP_WIDTH = 12
 """Columns of a plan."""
+TOTALS = 8
+"""Counters of a thread before those of each step: saturations, overflows, the first fault and its step."""
 
 
 class Link(IntEnum):

@@ -18,7 +18,7 @@ GROUP
     1 neurons, 2 address of the function, 3 row in `code`, 4 and 5 begin and end in `links`, 6 whether all
     threads compute it
 COUNT
-    1 input, 2 its size, 3 number of the message, 4 whether all threads wrote it
+    1 input, 2 its size, 3 number of the message, 4 whether all threads wrote it, 5 number of messages counted
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from loihi_mmfree.fixedpoint.kernels.memory import (
 from loihi_mmfree.fixedpoint.kernels.sum_vectors import sums_are_compiled
 from loihi_mmfree.fixedpoint.kernels.sums import multiply_sums, tabulate_sums
 from loihi_mmfree.fixedpoint.kernels.ternary import multiply_matrix, multiply_vector, split_matrix, split_vector
+from loihi_mmfree.fixedpoint.kernels.vectors import ask_for
 
 UNIT_COLUMNS, SUM_BITS = layout.UNIT_COLUMNS, layout.SUM_BITS
 SHARE, MESSAGE_FAULT, ACTIVATION_FAULT = layout.SHARE, layout.MESSAGE_FAULT, layout.ACTIVATION_FAULT
@@ -129,7 +130,7 @@ def _ternary(  # type: ignore[no-untyped-def]
         tokens, total = 1, 0
         for each in range(threads):
             total += values[totals + each]
-        multiply_vector(step[1], step[2], low, high, planes[step[4] :], digits, total, out, scratch)
+        multiply_vector(step[1], step[2], rows, low, high, planes[step[4] :], digits, total, out, scratch)
     elif step[10] and sums_are_compiled():
         multiply_sums(step[1], step[2], rows, low, high, tokens, matrices[step[5] :], out, tile, scratch)
     else:
@@ -188,18 +189,18 @@ def _group(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _count(step, thread, threads, tokens, values):  # type: ignore[no-untyped-def]
-    """How many elements of a message are not zero, in this thread's share."""
+def _count(step, thread, threads, tokens, values, messages):  # type: ignore[no-untyped-def]
+    """Add how many elements of each token's message are not zero, in this thread's share."""
     begin, size = step[1], step[2]
     low, high = _share(size, thread, threads)
     if step[4]:
         low, high = (0, size) if thread == 0 else (0, 0)
-    count = 0
     for token in range(tokens):
         row = values[begin + token * size + low : begin + token * size + high]
+        count = 0
         for at in range(row.size):
             count += row[at] != 0
-    return count
+        messages[token * step[5] + step[3]] += count
 
 
 @njit(nogil=True)
@@ -233,6 +234,18 @@ def _part(buffer, thread, threads):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
+def _ask_for_weights(plan, number, thread, threads):  # type: ignore[no-untyped-def]
+    """Have the memory begin with the next weights that this thread multiplies, while it does something else."""
+    while number < plan.shape[0]:
+        step = plan[number]
+        if step[0] == _TERNARY:
+            low, _ = _share(step[3], thread, threads)
+            ask_for(step[1] + low * step[2])
+            return
+        number += 1
+
+
+@njit(nogil=True)
 def run_network(thread, threads, job, arrivals, yield_address):  # type: ignore[no-untyped-def]
     """Walk through a plan.
 
@@ -241,11 +254,12 @@ def run_network(thread, threads, job, arrivals, yield_address):  # type: ignore[
     thread, threads : int64
         This thread's number, and how many run the same job.
     job : int64 array
-        See `job`; of its buffers, `VALUES`, `LOGITS`, `MATRICES`, `TABLES`, `TILES` and `SCRATCH` hold int32,
-        `PLANES` int8 and the others int64. `LOGITS` is [tokens * V], or [V] for the last alone; `MEMORY`,
-        `TILES`, `SCRATCH`, `COUNTERS` and `MESSAGES` have a row for each thread. To `COUNTERS` are added
-        saturations and overflows, and the first fault is kept with its step; to `MESSAGES`, elements that
-        are not zero.
+        See `job`; of its buffers, `VALUES`, `LOGITS`, `MATRICES`, `TABLES`, `TILES`, `SCRATCH` and `MESSAGES`
+        hold int32, `PLANES` int8 and the others int64. `LOGITS` is [tokens * V], or [V] for the last alone;
+        `MEMORY`, `TILES`, `SCRATCH`, `COUNTERS` and `MESSAGES` have a row for each thread. To `COUNTERS` are
+        added saturations and overflows, and the first fault is kept with its step; behind these,
+        `layout.TOTALS` in all, stand saturations and overflows of each step. To `MESSAGES` are added elements
+        that are not zero, by token and message.
     arrivals : int64
         Address of a counter that is zero.
     yield_address : int64
@@ -268,20 +282,21 @@ def run_network(thread, threads, job, arrivals, yield_address):  # type: ignore[
     tile = _part(_words(job, Buffer.TILES), thread, rows)
     scratch = _part(_words(job, Buffer.SCRATCH), thread, rows)
     counts = _part(_longs(job, Buffer.COUNTERS), thread, rows)
-    messages = _part(_longs(job, Buffer.MESSAGES), thread, rows)
+    messages = _part(_words(job, Buffer.MESSAGES), thread, rows)
     barriers = 0
+    _ask_for_weights(plan, 0, thread, threads)
     for number in range(plan.shape[0]):
         step = plan[number]
         kind = step[0]
-        fault = 0
+        clamped, wide, fault = 0, 0, 0
         if kind == _BARRIER:
             if threads > 1:
                 barriers += 1
                 wait_for_all(arrivals, barriers * threads, yield_address)
         elif kind == _SUM:
             wide, fault = _sum(step, tokens, values, limit)
-            if thread == 0 and strict:
-                counts[1] += wide
+            if thread != 0 or not strict:
+                wide = 0
         elif kind == _SPLIT:
             if step[9] and tokens > 1 and threads > 1:
                 # A unit's columns may have been written by two threads.
@@ -289,18 +304,23 @@ def run_network(thread, threads, job, arrivals, yield_address):  # type: ignore[
                 wait_for_all(arrivals, barriers * threads, yield_address)
             fault = _split(step, thread, threads, tokens, last_only, values, planes, matrices, scratch)
         elif kind == _TERNARY:
-            counts[1] += _ternary(
+            wide = _ternary(
                 step, thread, threads, tokens, last_only, values, logits, planes, matrices, tile, scratch,
                 limit if strict else 0,
             )  # fmt: skip
+            _ask_for_weights(plan, number + 1, thread, threads)
         elif kind == _COUNT:
-            messages[step[3]] += _count(step, thread, threads, tokens, values)
+            _count(step, thread, threads, tokens, values, messages)
         else:
             _group(step, thread, threads, tokens, values, code, links, constants, states, tables, own)
             fault = own[2]
             if thread == 0 or not step[6]:
-                counts[0] += own[0]
-                counts[1] += own[1]
+                clamped, wide = own[0], own[1]
+        if clamped != 0 or wide != 0:
+            counts[0] += clamped
+            counts[1] += wide
+            counts[layout.TOTALS + 2 * number] += clamped
+            counts[layout.TOTALS + 2 * number + 1] += wide
         if fault != 0 and counts[2] == 0:
             counts[2] = fault
             counts[3] = number

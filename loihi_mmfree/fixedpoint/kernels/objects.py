@@ -3,7 +3,7 @@
 A file holds an object as LLVM wrote it, behind its SHA-256. Its name is the hash of all that decides what is
 in it: the sources of the kernels, the versions of the compilers, the processor, and what was asked for. Like
 numba's cache it lies in the user's own folder (`NUMBA_CACHE_DIR` names another) and may be deleted at any time. A
-damaged or foreign one is made anew; where nothing can be written, the code stays in memory.
+damaged or foreign one is made anew; where nothing can be written, the code stays in memory, with a notice.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -19,6 +20,8 @@ from pathlib import Path
 
 import llvmlite
 import llvmlite.binding as llvm
+
+from loihi_mmfree.errors import Notice
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _SETTINGS = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX", "NUMBA_OPT", "NUMBA_LOOP_VECTORIZE")
@@ -88,8 +91,16 @@ def kept_object(wanted: str, make: Callable[[], bytes]) -> bytes:
     data = _read(path)
     if data is None:
         data = make()
-        with suppress(OSError):
+        try:
             _write(path, data)
+        except OSError as error:
+            warnings.warn(
+                f"{path.parent}: machine code cannot be kept there ({error.strerror}) and is compiled anew in "
+                "every run; NUMBA_CACHE_DIR names another folder",
+                Notice,
+                # This line, not the caller's: it is said once.
+                stacklevel=1,
+            )
     return data
 
 

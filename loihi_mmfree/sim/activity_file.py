@@ -1,0 +1,138 @@
+"""Where the activity of a compiled network is kept: totals for people to read, and a table of every token."""
+
+from __future__ import annotations
+
+import io
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loihi_mmfree.compiler.artifact import REPORT
+from loihi_mmfree.compiler.graph import Graph
+from loihi_mmfree.errors import ArtifactError, UsageError
+from loihi_mmfree.files import require_writable, write_whole
+from loihi_mmfree.sim.activity import Activity, group_ports
+
+SCHEMA_VERSION = 2
+ACTIVITY, BY_TOKEN = "activity.json", "activity.npz"
+"""Files in the `report` folder: totals, and messages by token: `messages` int32 [T, outputs] and `outputs`."""
+_AGAIN = "record it again with run --activity"
+
+
+def save_activity(net_path: str | Path, activity: Activity) -> Path:
+    """Write a recorded activity into the `report` folder of a compiled network, and return the file of its totals.
+
+    Raises
+    ------
+    UsageError
+        The folder cannot be written.
+    ValueError
+        The activity was not recorded.
+    """
+    if activity.by_token is None:
+        raise ValueError("only a recorded activity is kept, and this one has no messages by token")
+    path = require_report_folder(net_path) / ACTIVITY
+    table = io.BytesIO()
+    np.savez_compressed(table, messages=activity.by_token.astype("<i4"), outputs=np.array(list(activity.messages)))
+    write_whole(path.with_name(BY_TOKEN), table.getvalue())
+    write_whole(path, (json.dumps(_to_dict(activity), indent=1) + "\n").encode())
+    return path
+
+
+def require_report_folder(net_path: str | Path) -> Path:
+    """Return the `report` folder of a compiled network, made if there is none.
+
+    Raises
+    ------
+    UsageError
+        It cannot be written.
+    """
+    folder = Path(net_path) / REPORT
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be made: {error.strerror}") from error
+    require_writable(folder)
+    return folder
+
+
+def load_activity(net_path: str | Path, graph: Graph) -> Activity | None:
+    """Read the activity recorded for a compiled network; None if there is none.
+
+    Raises
+    ------
+    ArtifactError
+        A file is damaged, of another schema or of another network, or the two do not belong together.
+    """
+    path = Path(net_path) / REPORT / ACTIVITY
+    if not path.is_file():
+        return None
+    try:
+        data = _checked(json.loads(path.read_text()))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path}: cannot be read: {error}; {_AGAIN}") from error
+    sizes = {str(source): size for source, size in group_ports(graph).items()}
+    by_token = _read_table(path.with_name(BY_TOKEN), list(sizes))
+    totals = dict(zip(sizes, by_token.sum(axis=0, dtype=np.int64).tolist(), strict=True))
+    foreign = data["messages"].keys() != sizes.keys() or (data["histograms"].keys() not in (set(), sizes.keys()))
+    if foreign or np.any((by_token < 0) | (by_token > list(sizes.values()))):
+        raise ArtifactError(f"{path}: counts of another network; {_AGAIN}")
+    if len(by_token) != data["tokens"] or totals != data["messages"]:
+        raise ArtifactError(f"{path}: its counts are not those of {BY_TOKEN} beside it; {_AGAIN}")
+    return Activity(**{**data, "messages": totals}, by_token=by_token)
+
+
+def _to_dict(activity: Activity) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "origin": activity.origin,
+        "tokens": activity.tokens,
+        "messages": dict(activity.messages),
+        "saturations": dict(activity.saturations),
+        "overflows": dict(activity.overflows),
+        "histograms": dict(activity.histograms),
+    }
+
+
+def _checked(data: Any) -> dict[str, Any]:
+    """The fields of an activity, or ValueError."""
+    if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
+        found = data.get("schema_version") if isinstance(data, dict) else None
+        raise ValueError(f"an activity of schema {found}, expected {SCHEMA_VERSION}")
+    if not isinstance(data.get("tokens"), int) or data["tokens"] < 1:
+        raise ValueError("tokens must be a whole number of at least 1")
+    for name in ("messages", "saturations", "overflows"):
+        if not _is_counts(data.get(name)):
+            raise ValueError(f"{name} must be counts by name")
+    if not isinstance(data.get("origin"), str):
+        raise ValueError("origin must be a text")
+    if not isinstance(data.get("histograms"), dict) or not all(map(_is_histogram, data["histograms"].values())):
+        raise ValueError("histograms must be lists of counts by node:port")
+    names = ("tokens", "messages", "saturations", "overflows", "origin", "histograms")
+    return {name: data[name] for name in names}
+
+
+def _is_counts(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(each, int) and each >= 0 for each in value.values())
+
+
+def _is_histogram(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, int) for each in value)
+
+
+def _read_table(path: Path, outputs: list[str]) -> NDArray[np.int32]:
+    """The messages of every token at these outputs: int32 [tokens, outputs]."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            messages, names = archive["messages"], archive["outputs"].tolist()
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, BadZipFile, zlib.error) as error:
+        raise ArtifactError(f"{path}: cannot be read: {error}; {_AGAIN}") from error
+    if messages.dtype != "<i4" or messages.ndim != 2 or names != outputs or messages.shape[1] != len(outputs):
+        raise ArtifactError(f"{path}: counts of another network; {_AGAIN}")
+    return messages

@@ -1,0 +1,130 @@
+"""The files of a recorded activity: read back whole, or refused with what to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loihi_mmfree.compiler.artifact import Net
+from loihi_mmfree.errors import ArtifactError
+from loihi_mmfree.sim.activity import Activity, ActivityRecorder, worst_case
+from loihi_mmfree.sim.activity_file import load_activity, save_activity
+from loihi_mmfree.sim.engine import Engine
+
+
+@pytest.fixture(scope="module")
+def activity(tiny_net: Net) -> Activity:
+    """Of the golden ids, with histograms."""
+    engine, recorder = Engine(tiny_net.graph), ActivityRecorder(tiny_net.graph, histograms=True)
+    engine.process(tiny_net.golden()["ids"].astype(np.int64), recorder)
+    return recorder.activity(engine.node_counters, "golden ids")
+
+
+def refused(net_copy: Path, net: Net, match: str) -> None:
+    with pytest.raises(ArtifactError, match=match) as caught:
+        load_activity(net_copy, net.graph)
+    assert "record it again with run --activity" in str(caught.value)
+
+
+def test_a_saved_activity_is_read_back(net_copy: Path, tiny_net: Net, activity: Activity) -> None:
+    activity = replace(activity, saturations={"layers.0.attn.mlgru": 3})
+    save_activity(net_copy, activity)
+    found = load_activity(net_copy, tiny_net.graph)
+    assert found == activity
+    assert found is not None
+    assert found.by_token is not None
+    assert activity.by_token is not None
+    np.testing.assert_array_equal(found.by_token, activity.by_token)
+
+
+def test_no_recorded_activity_is_none(net_copy: Path, tiny_net: Net) -> None:
+    assert load_activity(net_copy, tiny_net.graph) is None
+
+
+def test_what_was_not_recorded_is_not_kept(net_copy: Path, tiny_net: Net) -> None:
+    with pytest.raises(ValueError, match="only a recorded activity"):
+        save_activity(net_copy, worst_case(tiny_net.graph))
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"schema_version": 1}, "schema 1, expected 2"),
+        ({"tokens": 0}, "tokens must be"),
+        ({"tokens": 7}, "its counts are not those of activity.npz"),
+        ({"messages": {"a:b": -1}}, "messages must be counts"),
+        ({"messages": {"another:out": 3}}, "another network"),
+        ({"saturations": 3}, "saturations must be counts"),
+        ({"histograms": {"another:out": [1]}}, "another network"),
+        ({"histograms": {"embeddings:out": "many"}}, "histograms must be"),
+        ({"origin": None}, "origin must be"),
+    ],
+)
+def test_altered_totals_are_refused(
+    net_copy: Path, tiny_net: Net, activity: Activity, change: dict[str, Any], match: str
+) -> None:
+    path = save_activity(net_copy, activity)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    refused(net_copy, tiny_net, match)
+
+
+@pytest.mark.parametrize("content", ["not json", "[]", "[" * 100_000])
+def test_a_file_of_something_else_is_refused(
+    net_copy: Path, tiny_net: Net, activity: Activity, content: str
+) -> None:
+    save_activity(net_copy, activity).write_text(content)
+    refused(net_copy, tiny_net, "cannot be read")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[200] ^= 255
+    path.write_bytes(content)
+
+
+def plain_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+def pickled(path: Path) -> None:
+    np.savez(path, messages=np.array([object()]), outputs=np.array(["a"]))
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, cut, flip, plain_array, pickled])
+def test_a_missing_or_damaged_table_is_refused(
+    net_copy: Path, tiny_net: Net, activity: Activity, damage: Callable[[Path], None]
+) -> None:
+    damage(save_activity(net_copy, activity).with_name("activity.npz"))
+    refused(net_copy, tiny_net, "activity.npz: cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda table, names: (table[:-1], names), "its counts are not those of activity.npz"),
+        (lambda table, names: (np.maximum(table - 1, 0), names), "its counts are not those of activity.npz"),
+        (lambda table, names: (table + 1000, names), "another network"),
+        (lambda table, names: (-table, names), "another network"),
+        (lambda table, names: (table.astype(np.float64), names), "another network"),
+        (lambda table, names: (table[:, :-1], names), "another network"),
+        (lambda table, names: (table, names[::-1]), "another network"),
+    ],
+)
+def test_a_table_that_is_not_of_these_totals_is_refused(
+    net_copy: Path, tiny_net: Net, activity: Activity, change: Callable[..., Any], match: str
+) -> None:
+    path = save_activity(net_copy, activity).with_name("activity.npz")
+    messages, outputs = change(activity.by_token, np.array(list(activity.messages)))
+    np.savez(path, messages=messages, outputs=outputs)
+    refused(net_copy, tiny_net, match)
