@@ -13,6 +13,12 @@ class UsageError(LoihiMmfreeError):
     exit_code = 2
 
 
+class OutOfMemoryError(LoihiMmfreeError):
+    """There is not enough memory for what was asked."""
+
+    exit_code = 2
+
+
 class CheckpointError(LoihiMmfreeError):
     """A checkpoint is missing, damaged or unsafe to read."""
 
@@ -53,3 +59,7 @@ class SimulationError(LoihiMmfreeError):
     """A simulated process failed, or the network can make no progress."""
 
     exit_code = 1
+
+
+class Notice(UserWarning):
+    """Something the user should know that stops nothing."""

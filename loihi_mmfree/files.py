@@ -28,6 +28,20 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
         raise UsageError(f"{where}: not valid TOML: {error}") from error
 
 
+def require_writable(folder: Path, option: str = "") -> None:
+    """Refuse a folder in which no file can be made, before the work whose result would go there.
+
+    Raises
+    ------
+    UsageError
+        There is no such folder, or it cannot be written.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{option} {folder}: no such folder".strip())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{option} {folder}: cannot write there".strip())
+
+
 def write_whole(path: Path, content: bytes, option: str = "") -> None:
     """Write a file that appears whole or not at all; `option` names what asked for it in errors.
 

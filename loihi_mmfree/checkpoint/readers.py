@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from loihi_mmfree.checkpoint.tensors import StoredTensor
 from loihi_mmfree.errors import CheckpointError
 
@@ -47,7 +49,7 @@ class SafetensorsFile:
 
     def catalog(self) -> dict[str, StoredTensor]:
         """Return shape and type of every tensor, from the header."""
-        with self._open("numpy") as file:
+        with self._open() as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             return {
                 name: StoredTensor(
@@ -57,15 +59,22 @@ class SafetensorsFile:
             }
 
     def read(self, name: str) -> torch.Tensor:
-        """Return one tensor, mapped from the file."""
-        with self._open("pt") as file:
-            return file.get_tensor(name)
+        """Return one tensor, mapped from the file; nothing else of it is, for it may be larger than memory."""
+        import torch
 
-    def _open(self, framework: str) -> Any:
+        with self.path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            entry = json.loads(file.read(length))[name]
+        begin, end = entry["data_offsets"]
+        content = np.memmap(self.path, np.uint8, mode="c", offset=8 + length + begin, shape=(end - begin,))
+        kind = getattr(torch, SAFETENSORS_TYPES[entry["dtype"]])
+        return torch.from_numpy(content).view(kind).reshape(entry["shape"])
+
+    def _open(self) -> Any:
         from safetensors import SafetensorError, safe_open
 
         try:
-            return safe_open(self.path, framework=framework)
+            return safe_open(self.path, framework="numpy")
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
                 f"{self.path}: not a complete safetensors file ({error}); download or copy it again"

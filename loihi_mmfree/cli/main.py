@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+import warnings
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, NoReturn
 
 import typer
 
@@ -15,7 +21,8 @@ from loihi_mmfree.cli.doctor import doctor
 from loihi_mmfree.cli.inspect import inspect
 from loihi_mmfree.cli.report import report
 from loihi_mmfree.cli.run import run
-from loihi_mmfree.errors import LoihiMmfreeError
+from loihi_mmfree.errors import LoihiMmfreeError, Notice
+from loihi_mmfree.memory import out_of_memory
 
 INTERRUPTED = 130
 
@@ -53,10 +60,33 @@ def options(
     """Options of the program itself."""
 
 
+@contextlib.contextmanager
+def _notices() -> Iterator[None]:
+    """Show notices as such, and other warnings as Python does."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_notice(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+            if issubclass(category, Notice):
+                typer.echo(f"notice: {message}", err=True)
+            else:
+                show(message, category, *rest)
+
+        warnings.showwarning = show_notice  # type: ignore[assignment]
+        yield
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    """End as Ctrl-C does, so that no process, thread or half a file stays behind."""
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """Run the program; every expected error becomes one message and an exit code."""
+    signal.signal(signal.SIGTERM, _end)
     try:
-        app()
+        with _notices(), out_of_memory("loihi-mmfree", "end other programs, or use a machine with more"):
+            app()
     except LoihiMmfreeError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
@@ -64,5 +94,5 @@ def main() -> None:
         typer.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
     except OSError as error:
-        typer.echo(f"error: {error.filename or 'input/output'}: {error.strerror}", err=True)
+        typer.echo(f"error: {error.filename or 'input/output'}: {error.strerror or error}", err=True)
         sys.exit(1)

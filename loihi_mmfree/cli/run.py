@@ -9,7 +9,7 @@ import typer
 
 from loihi_mmfree.cli.output import JSON_OPTION, print_json, print_table
 from loihi_mmfree.errors import UsageError
-from loihi_mmfree.files import write_whole
+from loihi_mmfree.files import require_writable, write_whole
 
 if TYPE_CHECKING:
     from loihi_mmfree.compiler.artifact import Net
@@ -64,8 +64,8 @@ def run(
     from loihi_mmfree.sim.sampling import Sampler
 
     sampler = Sampler(temperature, top_k, top_p, seed)
-    if logits_out is not None and not logits_out.absolute().parent.is_dir():
-        raise UsageError(f"--logits-out {logits_out}: no such folder")
+    if logits_out is not None:
+        require_writable(logits_out.absolute().parent, "--logits-out")
     if histograms and not activity:
         raise UsageError("--histograms goes with --activity")
     if profile and backend != "loihi2":
@@ -73,6 +73,10 @@ def run(
             "--profile measures a chip and goes with --backend loihi2; `report` models time and energy without one"
         )
     loaded = api.load(net)
+    if activity:
+        from loihi_mmfree.sim.activity_file import require_report_folder
+
+        require_report_folder(net)
     tokenizer = _tokenizer(loaded)
     prompt_ids = _prompt_ids(loaded, tokenizer, prompt, ids, prompt_file)
     echo = _Echo(tokenizer, prompt if prompt_file is None else None, quiet=as_json)
@@ -106,7 +110,7 @@ def run(
     )
     echo.end()
     if result.activity is not None:
-        from loihi_mmfree.sim.activity import save_activity
+        from loihi_mmfree.sim.activity_file import save_activity
 
         typer.echo(f"activity of {result.activity.tokens} tokens: {save_activity(net, result.activity)}", err=True)
     if logits_out is not None:

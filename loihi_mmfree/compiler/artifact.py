@@ -154,12 +154,17 @@ def atomic_folder(target: Path, force: bool) -> Iterator[Path]:
         new, old = scratch / "new", scratch / "old"
         new.mkdir()
         yield new
-        if target.exists():
-            os.replace(target, old)
+        if not force and target.exists() and not _is_empty_folder(target):
+            raise UsageError(
+                f"{target} was written by another program meanwhile; it is kept, this one is not written"
+            )
         try:
+            if target.exists():
+                os.replace(target, old)
             os.replace(new, target)
-        except OSError:
-            if old.exists():
+        except BaseException:
+            # Also when interrupted: what was there must not go with the scratch folder.
+            if old.exists() and not target.exists():
                 os.replace(old, target)
             raise
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loihi_mmfree.checkpoint import Checkpoint, open_checkpoint
+from loihi_mmfree.checkpoint import Checkpoint, expected_shapes, open_checkpoint
+from loihi_mmfree.checkpoint.tensors import is_projection
 from loihi_mmfree.compiler.artifact import Net, Placed, atomic_folder, load_net, versions, write_net
 from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.compiler.executor import Executor
@@ -25,6 +27,7 @@ from loihi_mmfree.compiler.passes.lower import lower
 from loihi_mmfree.compiler.passes.merge_norms import merge_norms
 from loihi_mmfree.compiler.passes.share_statistics import share_statistics
 from loihi_mmfree.compiler.place.layout import Request
+from loihi_mmfree.compiler.place.lower_bound import require_room
 from loihi_mmfree.compiler.place.placement import Placement
 from loihi_mmfree.compiler.place.placer import place
 from loihi_mmfree.compiler.reference import evaluate_layers
@@ -32,8 +35,10 @@ from loihi_mmfree.compiler.schedule import depth
 from loihi_mmfree.compiler.serialize import graph_to_data
 from loihi_mmfree.compiler.verify import require_bounds
 from loihi_mmfree.errors import DoesNotFitError, MismatchError, UsageError
+from loihi_mmfree.files import require_writable, write_whole
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.loihi2.hardware import ChipSpec, load_system
+from loihi_mmfree.memory import out_of_memory, require_memory
 from loihi_mmfree.quantize.calibration import Calibration, calibrate, calibration_ids
 
 Pass = Callable[[Graph], Graph]
@@ -42,6 +47,9 @@ Progress = Callable[[str, int, int], None]
 
 LAYER_PASSES: tuple[Pass, ...] = (merge_norms, drop_gate_norm, share_statistics)
 """Rewrite the layer graph; none changes what it computes but for epsilons."""
+MEMORY_ADVICE = "end other programs, or compile on a machine with more; running the network takes far less"
+LEAST_COPIES = 3
+"""Of the largest tensor, in float32, at the same time. Six were measured; a refusal must be certain."""
 LARGEST_LAYER_CHANGE = 1e-2
 """Relative change of the logits that dropping epsilons may make under --verify."""
 
@@ -105,9 +113,11 @@ def compile_graph(
     Raises
     ------
     DoesNotFitError
-        A bound of the arithmetic cannot be guaranteed.
+        A bound of the arithmetic cannot be guaranteed, or the system is too small. Where the shape of the model
+        says so already, nothing is calibrated.
     """
     chip = load_system(config.chip)
+    require_room(checkpoint.config, chip, _request(config))
     report = progress or (lambda stage, done, total: None)
     notices: tuple[str, ...] = ()
     if calibration is None:
@@ -116,29 +126,33 @@ def compile_graph(
         )
         calibration, notices = default.ids, (default.warning,) if default.warning else ()
     golden_ids = np.asarray(calibration, dtype=np.int64).reshape(-1)[: config.golden_tokens]
-    calibrated = calibrate(checkpoint, calibration, config.quantization, partial(report, "calibrate"))
     observer = _Observer(checkpoint, golden_ids, debugging or Debugging())
+    calibrated = calibrate(checkpoint, calibration, config.quantization, partial(report, "calibrate"))
     graph = run_passes(checkpoint, calibrated.formats, chip, observer.see, partial(report, "passes"))
     placement = _fit(graph, chip, config)
     return Compiled(graph, Placed(chip, placement), calibrated, golden_ids, notices)
 
 
-def _fit(graph: Graph, chip: ChipSpec, config: CompileConfig) -> Placement:
-    """Prove the bounds and place the neurons; what does not fit is said of both together."""
-    request = Request(
+def _request(config: CompileConfig) -> Request:
+    """What is asked of the placement."""
+    return Request(
         weight_bits=config.weight_bits,
         head=config.head,
         objective=config.objective,
         chips=config.chips or None,
         straddle=config.straddle,
     )
+
+
+def _fit(graph: Graph, chip: ChipSpec, config: CompileConfig) -> Placement:
+    """Prove the bounds and place the neurons; what does not fit is said of both together."""
     refusals = []
     try:
         require_bounds(graph, chip)
     except DoesNotFitError as error:
         refusals.append(str(error))
     try:
-        placement = place(graph, chip, request)
+        placement = place(graph, chip, _request(config))
     except DoesNotFitError as error:
         refusals.append(str(error))
     if refusals:
@@ -232,8 +246,9 @@ def compile_checkpoint(
     """
     config = config or CompileConfig()
     target = Path(output)
-    with atomic_folder(target, force) as folder:
+    with atomic_folder(target, force) as folder, out_of_memory(f"compile {source}", MEMORY_ADVICE):
         checkpoint = open_checkpoint(source)
+        require_memory(_memory_at_least(checkpoint), f"compile {source}", MEMORY_ADVICE)
         compiled = compile_graph(checkpoint, config, calibration, progress, debugging)
         manifest = _manifest(checkpoint, config, compiled)
         golden = golden_messages(compiled.graph, compiled.golden_ids)
@@ -247,6 +262,14 @@ def compile_checkpoint(
             checkpoint.tokenizer_path,
         )
     return load_net(target, verify=False), compiled.notices
+
+
+def _memory_at_least(checkpoint: Checkpoint) -> int:
+    """Bytes that a compilation certainly holds at once: copies of a tensor, or the packed weights of all."""
+    shapes = expected_shapes(checkpoint.config)
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    packed = sum(size for name, size in sizes.items() if is_projection(name)) // 4
+    return max(LEAST_COPIES * 4 * max(sizes.values()), packed)
 
 
 def _manifest(checkpoint: Checkpoint, config: CompileConfig, compiled: Compiled) -> dict[str, Any]:
@@ -281,13 +304,14 @@ class _Observer:
             try:
                 debugging.dump_ir.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise UsageError(f"{debugging.dump_ir}: cannot write there: {error.strerror}") from error
+                raise UsageError(f"--dump-ir {debugging.dump_ir}: cannot write there: {error.strerror}") from error
+            require_writable(debugging.dump_ir, "--dump-ir")
 
     def see(self, name: str, graph: Graph) -> None:
         """Take note of the graph that a pass returned."""
         if self.debugging.dump_ir is not None:
             path = self.debugging.dump_ir / f"{self.seen:02d}_{name}.json"
-            path.write_text(json.dumps(graph_to_data(graph), indent=1) + "\n")
+            write_whole(path, (json.dumps(graph_to_data(graph), indent=1) + "\n").encode(), "--dump-ir")
         self.seen += 1
         if not self.debugging.verify:
             return

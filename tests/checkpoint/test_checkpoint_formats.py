@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from loihi_mmfree.checkpoint import open_checkpoint
+from loihi_mmfree.checkpoint.readers import SafetensorsFile
 
 
 def assert_holds(checkpoint, state):
@@ -154,3 +158,24 @@ def test_opening_safetensors_reads_headers_only_and_needs_no_torch(folder, state
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
+
+
+def test_a_tensor_is_read_from_a_file_larger_than_memory(tmp_path: Path) -> None:
+    path, size = tmp_path / "huge.safetensors", 2**40
+    entries = {
+        "small": {"dtype": "BF16", "shape": [1, 2], "data_offsets": [size, size + 4]},
+        "huge": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]},
+    }
+    header = json.dumps(entries).encode()
+    content = np.array([1.0, -2.5], dtype="<f4").view("<u2")[1::2].tobytes()
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        try:
+            file.truncate(8 + len(header) + size)
+        except OSError:
+            pytest.skip("the file system keeps no files with holes")
+        file.seek(0, os.SEEK_END)
+        file.write(content)
+    weights = SafetensorsFile(path)
+    assert weights.catalog()["small"].shape == (1, 2)
+    assert weights.read("small").tolist() == [[1.0, -2.5]]

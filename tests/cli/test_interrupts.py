@@ -68,6 +68,17 @@ def test_ctrl_c_while_the_prompt_is_read(tiny_net: Net, backend: str) -> None:
     interrupt(start(code, "run", tiny_net.path, *BACKENDS[backend], "--ids", ids, "-n", 0))
 
 
+def test_a_request_to_end_ends_all_of_the_stock_runtime(tiny_net: Net) -> None:
+    options = ("--backend", "sim", "--granularity", "network", "--runtime", "stock", "--ids", "1,2,3")
+    process = start("", "run", tiny_net.path, *options, "-n", 1_000_000, "--ignore-eos")
+    assert process.stdout is not None
+    assert process.stdout.read(1)
+    process.send_signal(signal.SIGTERM)
+    # Its children hold the pipes, so that this waits for them too.
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+
+
 def finish(process: subprocess.Popen[bytes]) -> str:
     """The hash of all logits of a run that ended well."""
     out, err = process.communicate(timeout=120)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -173,6 +174,37 @@ def test_an_interrupted_write_leaves_what_was_there_and_nothing_else(
         write_half()
     assert _contents(net_copy) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net"]
+
+
+def test_a_network_that_another_program_wrote_meanwhile_is_kept(tmp_path: Path) -> None:
+    def write_slowly() -> None:
+        with atomic_folder(tmp_path / "net", force=False) as folder:
+            (folder / "manifest.json").write_text("second")
+            with atomic_folder(tmp_path / "net", force=False) as other:
+                (other / "manifest.json").write_text("first")
+
+    with pytest.raises(UsageError, match="another program meanwhile; it is kept"):
+        write_slowly()
+    assert _contents(tmp_path / "net") == {"manifest.json": b"first"}
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
+def test_an_interrupt_between_the_two_moves_of_a_replacement_loses_nothing(
+    net_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, interrupts = os.replace, [KeyboardInterrupt()]
+
+    def interrupted(source: Path, target: Path) -> None:
+        if target == net_copy and interrupts:
+            raise interrupts.pop()
+        replace(source, target)
+
+    before = _contents(net_copy)
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), atomic_folder(net_copy, force=True) as folder:
+        (folder / "manifest.json").write_text("new")
+    assert _contents(net_copy) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
 
 
 def test_a_disk_that_fills_is_reported_and_leaves_nothing(tmp_path: Path, tiny_checkpoint: Path) -> None:

@@ -32,8 +32,9 @@ from loihi_mmfree.compiler.place.partition import (
     allowed,
     demand,
 )
-from loihi_mmfree.compiler.place.placement import Core, Placement, Shard
+from loihi_mmfree.compiler.place.placement import HEADS, OBJECTIVES, Core, Placement, Shard
 from loihi_mmfree.compiler.place.resources import RESOURCES, UNITS, Costs
+from loihi_mmfree.errors import UsageError
 from loihi_mmfree.loihi2.hardware import ChipSpec
 
 
@@ -60,6 +61,21 @@ class Request:
     objective: str = "chips"
     chips: int | None = None
     straddle: bool = False
+
+
+def require_sensible(request: Request, spec: ChipSpec) -> None:
+    """Refuse a request that no network could have met.
+
+    Raises
+    ------
+    UsageError
+        An unknown choice, or more chips than the system has.
+    """
+    for name, value, known in (("head", request.head, HEADS), ("objective", request.objective, OBJECTIVES)):
+        if value not in known:
+            raise UsageError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
+    if request.chips is not None and not 1 <= request.chips <= spec.chips.value:
+        raise UsageError(f"chips is {request.chips}; {spec.name} has {spec.chips.value}")
 
 
 def attempt(graph: Graph, spec: ChipSpec, request: Request) -> tuple[Placement | None, list[Violation]]:

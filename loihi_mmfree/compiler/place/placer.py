@@ -9,9 +9,9 @@ from itertools import combinations
 
 from loihi_mmfree.compiler.graph import Graph
 from loihi_mmfree.compiler.place.check import CHIPS, Violation
-from loihi_mmfree.compiler.place.layout import Request, attempt
-from loihi_mmfree.compiler.place.placement import HEADS, OBJECTIVES, Placement
-from loihi_mmfree.errors import DoesNotFitError, UsageError
+from loihi_mmfree.compiler.place.layout import Request, attempt, require_sensible
+from loihi_mmfree.compiler.place.placement import Placement
+from loihi_mmfree.errors import DoesNotFitError
 from loihi_mmfree.loihi2.hardware import HALA_POINT, KAPOHO_POINT, ChipSpec
 
 
@@ -37,19 +37,11 @@ def place(graph: Graph, spec: ChipSpec, request: Request) -> Placement:
     UsageError
         The request is not one that can be met at all.
     """
-    _require_sensible(request, spec)
+    require_sensible(request, spec)
     placement, violations = attempt(graph, spec, request)
     if placement is None:
         raise DoesNotFitError(_refusal(graph, spec, request, violations))
     return placement
-
-
-def _require_sensible(request: Request, spec: ChipSpec) -> None:
-    for name, value, known in (("head", request.head, HEADS), ("objective", request.objective, OBJECTIVES)):
-        if value not in known:
-            raise UsageError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
-    if request.chips is not None and not 1 <= request.chips <= spec.chips.value:
-        raise UsageError(f"chips is {request.chips}; {spec.name} has {spec.chips.value}")
 
 
 def _refusal(graph: Graph, spec: ChipSpec, request: Request, violations: list[Violation]) -> str:

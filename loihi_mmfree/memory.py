@@ -1,0 +1,99 @@
+"""Memory: how much this process can still get, and a message instead of a traceback when there is none left."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+from loihi_mmfree.errors import OutOfMemoryError
+
+_MEMORY = Path("/proc/meminfo")
+_PROCESS = Path("/proc/self/status")
+_GROUP = Path("/sys/fs/cgroup")
+# How torch and the system's loader of libraries say it, for want of an exception of its own.
+_WORDS = ("can't allocate memory", "Cannot allocate memory", "not enough memory", "failed to map segment")
+
+
+def free_bytes() -> int | None:
+    """Return the bytes that can still be had: of the machine with its swap, of its container, of its own limits.
+
+    None where the system does not say. What caches hold counts as free.
+    """
+    try:
+        lines = dict(line.split(":") for line in _MEMORY.read_text().splitlines())
+        machine = 1024 * sum(int(lines[name].split()[0]) for name in ("MemAvailable", "SwapFree"))
+        return min([machine, *_free_under_limits(), *_free_in_group()])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _free_under_limits() -> Iterator[int]:
+    """What is left of the limits of this process (`ulimit -v`, `ulimit -d`)."""
+    import resource
+
+    lines = dict(line.split(":", 1) for line in _PROCESS.read_text().splitlines())
+    for name, kind in (("VmSize", resource.RLIMIT_AS), ("VmData", resource.RLIMIT_DATA)):
+        limit, _ = resource.getrlimit(kind)
+        if limit != resource.RLIM_INFINITY:
+            yield max(0, limit - 1024 * int(lines[name].split()[0]))
+
+
+def _free_in_group() -> Iterator[int]:
+    """What is left of the memory of a container, if it has a limit."""
+    limit = _GROUP / "memory.max"
+    if limit.is_file() and (most := limit.read_text().strip()) != "max":
+        used = int((_GROUP / "memory.current").read_text())
+        parts = dict(line.split() for line in (_GROUP / "memory.stat").read_text().splitlines())
+        yield max(0, int(most) - used + int(parts["inactive_file"]) + int(parts["active_file"]))
+
+
+def in_words(free: int | None) -> str:
+    """Return "; 1.2 GB are free", or nothing where that is not known."""
+    return "" if free is None else f"; {free / 1e9:.1f} GB are free"
+
+
+def require_memory(needed: int, what: str, advice: str) -> None:
+    """Refuse what cannot end well, before the system has to kill it.
+
+    Parameters
+    ----------
+    needed : int
+        Bytes that are certainly needed at once.
+    what, advice : str
+        What needs them, and what to do.
+
+    Raises
+    ------
+    OutOfMemoryError
+        Less is free.
+    """
+    free = free_bytes()
+    if free is not None and needed > free:
+        raise OutOfMemoryError(f"{what}: needs at least {needed / 1e9:.1f} GB of memory{in_words(free)}; {advice}")
+
+
+@contextlib.contextmanager
+def out_of_memory(what: str, advice: str) -> Iterator[None]:
+    """Turn every way in which memory can run out into one error that says for what.
+
+    Raises
+    ------
+    OutOfMemoryError
+        An allocation failed within the block.
+    """
+    try:
+        yield
+    except (MemoryError, OSError, RuntimeError, ImportError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(f"{what}: out of memory{in_words(free_bytes())} now; {advice}") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that an allocation failed."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    said = isinstance(error, RuntimeError | ImportError) and any(words in str(error) for words in _WORDS)
+    return said or isinstance(error, MemoryError)
