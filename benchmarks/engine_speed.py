@@ -4,7 +4,7 @@ Before anything is timed, the kernels are held against the NumPy path: all logit
 tokens after it have to be equal, bit for bit. Every number is the median of repeats, with the lowest and the
 highest, because the machine may be busy with other things; its load is printed with them.
 
-    python benchmarks/engine_speed.py NET --threads 1 2
+    python benchmarks/engine_speed.py NET --threads 1 2 --checkpoint CKPT
 """
 
 from __future__ import annotations
@@ -118,6 +118,27 @@ def measure_numpy(graph: Graph, ids: np.ndarray) -> list[Timing]:
     return found
 
 
+def measure_float(checkpoint: Path, graph: Graph, ids: np.ndarray, repeats: int) -> list[Timing]:
+    """Time the float reference in PyTorch: a token that reads its state, and prompts with all their logits."""
+    import torch
+
+    from loihi_mmfree.checkpoint import open_checkpoint
+    from loihi_mmfree.model import MatMulFreeLM
+
+    model, found = MatMulFreeLM.from_checkpoint(open_checkpoint(checkpoint)), []
+    with torch.inference_mode():
+        _, state = model(torch.tensor(ids[None, :1]))
+        for what, tokens in (("decode", 1), *((f"prefill {tokens}", tokens) for tokens in PROMPTS)):
+            given = torch.tensor(ids[None, :tokens]), state if tokens == 1 else None
+            durations = seconds(lambda given=given: model(*given), repeats)  # type: ignore[misc]
+            rates = [tokens / each for each in durations]
+            rate = float(np.median(rates))
+            per_token = macs(graph, with_head=True) / 1e9
+            load, threads = os.getloadavg()[0], torch.get_num_threads()
+            found.append(Timing("float", threads, what, rate, rates[-1], rates[0], None, rate * per_token, load))
+    return found
+
+
 def table(timings: list[Timing]) -> str:
     """Return the timings as a table in Markdown."""
     lines = [
@@ -143,6 +164,7 @@ def main() -> None:
     parser.add_argument(
         "--no-numpy", action="store_true", help="do not time the NumPy path (it is still compared)"
     )
+    parser.add_argument("--checkpoint", type=Path, help="also time the float reference of the same model")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     begin = time.perf_counter()
@@ -160,6 +182,8 @@ def main() -> None:
         engine.close()
     if not arguments.no_numpy:
         timings += measure_numpy(graph, ids)
+    if arguments.checkpoint:
+        timings += measure_float(arguments.checkpoint, graph, ids, arguments.repeats)
     machine = {
         "read bandwidth, GB/s": round(read_bandwidth(), 1),
         "fp32 GEMM, GMAC/s": round(float_rate(), 1),

@@ -47,18 +47,18 @@ def inspect(
         typer.echo(listing(node.program))
         return
     summary = summarize(loaded)
+    moved = traffic(loaded.graph, loaded.placed.chip, loaded.placed.placement)
+    if html is not None:
+        from loihi_mmfree.report.page import inspect_page
+
+        write_whole(html, inspect_page(loaded, summary, moved).encode(), "--html")
     _print_blocks(str(net), summary)
     _print_chips(summary)
     _print_cores(summary.cores if cores else summary.fullest_cores[:FULLEST_CORES], every=cores)
     if nodes:
         node_rows = [(each.name, each.kind, each.shape, str(each.offset), each.formats) for each in summary.nodes]
         print_table("Nodes", ("node", "kind", "size", "step", "formats"), node_rows)
-    moved = traffic(loaded.graph, loaded.placed.chip, loaded.placed.placement)
     _print_totals(summary, moved)
-    if html is not None:
-        from loihi_mmfree.report.page import inspect_page
-
-        write_whole(html, inspect_page(loaded, summary, moved).encode(), "--html")
     if as_json:
         print_json(summary.to_dict())
 

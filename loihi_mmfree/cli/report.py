@@ -26,13 +26,13 @@ def report(
 
     loaded = api.load(net)
     made = api.report(loaded, sweep=sweep)
-    for table in tables(made):
-        print_table(table.title, table.columns, table.rows)
-    for note in notes(made):
-        typer.echo(note)
     if html is not None:
         from loihi_mmfree.report.page import report_page
 
         write_whole(html, report_page(made, loaded).encode(), "--html")
+    for table in tables(made):
+        print_table(table.title, table.columns, table.rows)
+    for note in notes(made):
+        typer.echo(note)
     if as_json:
         print_json(made.to_dict())
