@@ -247,7 +247,7 @@ def _one_model_search_per_class() -> Iterator[None]:
 def _one_visit_per_process() -> Iterator[None]:
     """Within this block, Lava's compiler finds the processes of a network in linear time, and in the same order.
 
-    Its own search calls itself for each process and returns lists that grow with every call: a minute for a
+    Its own search calls itself for each process and returns lists that grow with every call: ten seconds for a
     thousand processes.
     """
     search = compiler_graphs.find_processes
