@@ -14,8 +14,9 @@ import json
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -87,56 +88,49 @@ def check_equal(graph: Graph, engine: FastEngine, ids: np.ndarray) -> None:
             raise SystemExit("the kernels' logits differ from NumPy's: no speed is worth reporting")
 
 
-def measure(graph: Graph, engine: FastEngine, threads: int, ids: np.ndarray, repeats: int) -> list[Timing]:
+def timing(
+    path: str, threads: int, what: str, tokens: int, durations: list[float], macs_a_token: int, bytes_: int = 0
+) -> Timing:
+    """Return the line of several calls that each took so many tokens; `bytes_` are what a token reads, if told."""
+    rates = [tokens / each for each in durations]
+    rate = float(np.median(rates))
+    gigabytes = rate * bytes_ / 1e9 if bytes_ else None
+    load = os.getloadavg()[0]
+    return Timing(path, threads, what, rate, rates[-1], rates[0], gigabytes, rate * macs_a_token / 1e9, load)
+
+
+def measure(graph: Graph, engine: FastEngine, threads: int, ids: np.ndarray, repeats: int) -> Iterator[Timing]:
     """Time decoding and prompts."""
-    bytes_ = sum(each.nbytes for name, each in graph.tensors.items() if name.endswith(".codes"))
+    packed = sum(each.nbytes for name, each in graph.tensors.items() if name.endswith(".codes"))
     cases = [("decode", 1, repeats * 10)] + [(f"prefill {tokens}", tokens, repeats) for tokens in PROMPTS]
-    found = []
     for what, tokens, times in cases:
-        durations = seconds(lambda tokens=tokens: engine.process(ids[:tokens], last_only=True), times)  # type: ignore[misc]
-        rates = [tokens / each for each in durations]
-        rate = float(np.median(rates))
-        per_token = macs(graph, with_head=tokens == 1) / 1e9
-        gigabytes = rate * bytes_ / 1e9 if tokens == 1 else None
-        load = os.getloadavg()[0]
-        found.append(
-            Timing("kernels", threads, what, rate, rates[-1], rates[0], gigabytes, rate * per_token, load)
-        )
-    return found
+        durations = seconds(partial(engine.process, ids[:tokens], last_only=True), times)
+        products = macs(graph, with_head=tokens == 1)
+        yield timing("kernels", threads, what, tokens, durations, products, packed if tokens == 1 else 0)
 
 
-def measure_numpy(graph: Graph, ids: np.ndarray) -> list[Timing]:
+def measure_numpy(graph: Graph, ids: np.ndarray) -> Iterator[Timing]:
     """Time the specification: few repeats, it is slow."""
-    engine, found = Engine(graph, strict=True), []
+    engine = Engine(graph, strict=True)
     for what, tokens in (("decode", 1), ("prefill 16", 16)):
-        durations = seconds(lambda tokens=tokens: engine.process(ids[:tokens]), 3)  # type: ignore[misc]
-        rates = [tokens / each for each in durations]
-        rate = float(np.median(rates))
-        per_token = macs(graph, with_head=True) / 1e9
-        load = os.getloadavg()[0]
-        found.append(Timing("numpy", 0, what, rate, rates[-1], rates[0], None, rate * per_token, load))
-    return found
+        durations = seconds(partial(engine.process, ids[:tokens]), 3)
+        yield timing("numpy", 0, what, tokens, durations, macs(graph, with_head=True))
 
 
-def measure_float(checkpoint: Path, graph: Graph, ids: np.ndarray, repeats: int) -> list[Timing]:
+def measure_float(checkpoint: Path, graph: Graph, ids: np.ndarray, repeats: int) -> Iterator[Timing]:
     """Time the float reference in PyTorch: a token that reads its state, and prompts with all their logits."""
     import torch
 
     from loihi_mmfree.checkpoint import open_checkpoint
     from loihi_mmfree.model import MatMulFreeLM
 
-    model, found = MatMulFreeLM.from_checkpoint(open_checkpoint(checkpoint)), []
+    model = MatMulFreeLM.from_checkpoint(open_checkpoint(checkpoint))
     with torch.inference_mode():
         _, state = model(torch.tensor(ids[None, :1]))
         for what, tokens in (("decode", 1), *((f"prefill {tokens}", tokens) for tokens in PROMPTS)):
-            given = torch.tensor(ids[None, :tokens]), state if tokens == 1 else None
-            durations = seconds(lambda given=given: model(*given), repeats)  # type: ignore[misc]
-            rates = [tokens / each for each in durations]
-            rate = float(np.median(rates))
-            per_token = macs(graph, with_head=True) / 1e9
-            load, threads = os.getloadavg()[0], torch.get_num_threads()
-            found.append(Timing("float", threads, what, rate, rates[-1], rates[0], None, rate * per_token, load))
-    return found
+            read = partial(model, torch.tensor(ids[None, :tokens]), state if tokens == 1 else None)
+            durations, threads = seconds(read, repeats), torch.get_num_threads()
+            yield timing("float", threads, what, tokens, durations, macs(graph, with_head=True))
 
 
 def table(timings: list[Timing]) -> str:

@@ -83,10 +83,7 @@ class Executor:
     @property
     def counters(self) -> Counters:
         """Saturations and overflows of all nodes since the beginning."""
-        each = self.node_counters.values()
-        return Counters(
-            sum(counters.saturations for counters in each), sum(counters.overflows for counters in each)
-        )
+        return Counters.total(self.node_counters.values())
 
     @property
     def node_counters(self) -> dict[str, Counters]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -38,6 +38,15 @@ class Counters:
 
     saturations: int = 0
     overflows: int = 0
+
+    @classmethod
+    def total(cls, counters: Iterable[Counters]) -> Counters:
+        """Return the sum of several."""
+        found = cls()
+        for each in counters:
+            found.saturations += each.saturations
+            found.overflows += each.overflows
+        return found
 
 
 @dataclass

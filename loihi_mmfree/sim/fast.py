@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,14 +74,14 @@ class FastEngine:
     @property
     def counters(self) -> Counters:
         """Saturations and overflows since the engine was made."""
-        return _added([self._core.counters, *self._counters.values()])
+        return Counters.total([self._core.counters, *self._counters.values()])
 
     @property
     def node_counters(self) -> dict[str, Counters]:
         """The same by node; nodes without any are left out."""
         counted = self._core.node_counters
         return {
-            node: _added([counted.get(node, Counters()), self._counters.get(node, Counters())])
+            node: Counters.total([counted.get(node, Counters()), self._counters.get(node, Counters())])
             for node in dict.fromkeys([*counted, *self._counters])
         }
 
@@ -187,12 +187,4 @@ class FastEngine:
 
     def _add(self, counters: Mapping[str, Counters]) -> None:
         for node, each in counters.items():
-            self._counters[node] = _added([self._counters[node], each])
-
-
-def _added(counters: Iterable[Counters]) -> Counters:
-    total = Counters()
-    for each in counters:
-        total.saturations += each.saturations
-        total.overflows += each.overflows
-    return total
+            self._counters[node] = Counters.total([self._counters[node], each])

@@ -112,8 +112,7 @@ class LavaNetwork:
     @property
     def counters(self) -> Counters:
         """Saturations and, if strict, overflows since the network was made."""
-        counted = self.node_counters.values()
-        return Counters(sum(each.saturations for each in counted), sum(each.overflows for each in counted))
+        return Counters.total(self.node_counters.values())
 
     @property
     def node_counters(self) -> dict[str, Counters]:
