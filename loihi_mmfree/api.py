@@ -138,9 +138,9 @@ def profile(
     stop_at_end_of_text: bool = True,
     on_token: Callable[[int], None] | None = None,
 ) -> tuple[RunResult, Profile]:
-    """Run on Loihi 2 and measure time and energy with Lava's profiler.
+    """Run on Loihi 2 and measure time, energy and activity with Lava's profiler.
 
-    Parameters are those of `run`.
+    Parameters are those of `run`. If activity was recorded for the network, the board's is held against it.
 
     Raises
     ------
@@ -148,15 +148,17 @@ def profile(
         There is no chip, or something that drives it is missing.
     """
     from loihi_mmfree.loihi2.backend import open_chip
+    from loihi_mmfree.report.core_activity import expect_activity
     from loihi_mmfree.report.profiler import read_profile
 
     network, prompt, end = _prepared(net, ids, stop_at_end_of_text)
     opened = open_chip(network, profile=True)
     try:
+        expected = expect_activity(network)
         result = generate(opened, prompt, new_tokens, sampler or Sampler(), end, on_token)
     finally:
         opened.close()
-    return result, read_profile(opened.profiler, len(result.ids), result.steps)
+    return result, read_profile(opened.probes, len(result.ids), result.steps, expected)
 
 
 def compare(net: str | Path, checkpoint: str | Path | None = None, *, lava: bool = True) -> Comparison:

@@ -61,5 +61,11 @@ class SimulationError(LoihiMmfreeError):
     exit_code = 1
 
 
+class MeasurementError(LoihiMmfreeError):
+    """What a board's profiler gave is no measurement."""
+
+    exit_code = 1
+
+
 class Notice(UserWarning):
     """Something the user should know that stops nothing."""

@@ -55,7 +55,7 @@ def run(
         False, "--histograms", help="With --activity, also how large the values are, for `report --sweep`; slow."
     ),
     profile: bool = typer.Option(
-        False, "--profile", help="With --backend loihi2, measure time and energy with Lava's profiler."
+        False, "--profile", help="With --backend loihi2, measure time, energy and activity with Lava's profiler."
     ),
     as_json: bool = JSON_OPTION,
 ) -> None:
@@ -129,14 +129,36 @@ def run(
 
 
 def _print_profile(measured: Profile) -> None:
+    document = measured.to_dict()
+    rails = {f"energy of {rail}": each for rail, each in document["energy_by_rail_joules"].items()}
     rows = [
         (name.replace("_", " "), f"{each['value']:,.4g} {each['unit']}", each["source"])
-        for name, each in measured.to_dict().items()
+        for name, each in (document | rails).items()
         if isinstance(each, dict) and "value" in each
     ]
     print_table(f"{measured.tokens} tokens on the whole board", ("quantity", "value", "source"), rows)
+    _print_activity(document["activity"])
+    if (expected := measured.expected) is None:
+        typer.echo(
+            "notice: nothing to hold the activity against; `run --activity` records it on the engine", err=True
+        )
+    else:
+        typer.echo(f"expected: as recorded for {expected.tokens} tokens ({expected.origin})", err=True)
     for flag in measured.flags:
         typer.echo(f"notice: {flag}", err=True)
+
+
+def _print_activity(activity: dict[str, Any]) -> None:
+    """Print the counts of the board beside those that the engine lets one expect."""
+    counted, expected = activity["per_token"], activity["expected_per_token"]
+
+    def cells(name: str) -> tuple[str, ...]:
+        pair = [each[name]["value"] if name in each else None for each in (counted, expected)]
+        ratio = f"{pair[0] / pair[1]:.4f}" if pair[0] is not None and pair[1] else ""
+        return (name.replace("_", " "), *("" if each is None else f"{each:,.1f}" for each in pair), ratio)
+
+    rows = [cells(name) for name in counted | expected]
+    print_table("Activity of a token, all cores", ("events", "measured", "expected", "ratio"), rows)
 
 
 def _document(backend: str, granularity: str, runtime: str, result: RunResult, text: str | None) -> dict[str, Any]:

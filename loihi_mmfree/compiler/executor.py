@@ -24,16 +24,26 @@ from loihi_mmfree.compiler.nodes import (
 )
 from loihi_mmfree.compiler.verify import node_parameters
 from loihi_mmfree.fixedpoint.arithmetic import Integers
-from loihi_mmfree.fixedpoint.interpreter import Counters, Machine, count_overflows, run_program
+from loihi_mmfree.fixedpoint.interpreter import (
+    OVERFLOWS,
+    Counters,
+    Machine,
+    no_counts,
+    overflowing,
+    run_program,
+)
 from loihi_mmfree.fixedpoint.ternary import ternary_dot
 from loihi_mmfree.loihi2.hardware import LOIHI2
 
 Tap = Callable[[Source, Integers], None]
+"""Called with a message and its values [T, n]."""
+Tally = Callable[[str, Integers], None]
+"""Called with a node and what it counted, int64 [T, 2]: saturations and overflows of each token."""
 
 
 @dataclass
 class NodeState:
-    """What a neuron group keeps between tokens, and what it counted."""
+    """What a neuron group keeps between tokens, and what it has counted."""
 
     machine: Machine
     variables: dict[str, Integers]
@@ -57,14 +67,14 @@ class Executor:
     nodes: tuple[Node, ...]
     strict: bool = False
     groups: dict[str, NodeState] = field(default_factory=dict)
-    accumulator_overflows: dict[str, int] = field(default_factory=dict)
+    _wide_sums: Counters = field(default_factory=Counters)
     _weights: dict[str, NDArray[np.int8]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for node in self.nodes:
             if isinstance(node, NeuronGroup):
                 constants, tables = node_parameters(self.graph, node)
-                self.groups[node.name] = NodeState(Machine(constants, tables, strict=self.strict), {})
+                self.groups[node.name] = NodeState(Machine(constants, tables, self.strict, node.size), {})
         self.reset()
         self._last_reader = {source: node.name for node in self.nodes for source in node.inputs}
 
@@ -83,19 +93,14 @@ class Executor:
     @property
     def counters(self) -> Counters:
         """Saturations and overflows of all nodes since the beginning."""
-        return Counters.total(self.node_counters.values())
-
-    @property
-    def node_counters(self) -> dict[str, Counters]:
-        """The same by node: every neuron group, and every synapse with overflows."""
-        groups = {name: state.machine.counters for name, state in self.groups.items()}
-        return groups | {name: Counters(overflows=wide) for name, wide in self.accumulator_overflows.items()}
+        return Counters.total([self._wide_sums, *(state.machine.counters for state in self.groups.values())])
 
     def run(
         self,
         inputs: Mapping[Source, Integers],
         wanted: Iterable[Source] = (),
         tap: Tap | None = None,
+        tally: Tally | None = None,
     ) -> dict[Source, Integers]:
         """Run a sequence of T tokens through the nodes.
 
@@ -107,6 +112,8 @@ class Executor:
             What to return; everything else is freed after its last reader.
         tap : callable, optional
             Called with every value as it is computed.
+        tally : callable, optional
+            Called with what every node that counts, `counting_nodes`, counted.
 
         Returns
         -------
@@ -116,7 +123,7 @@ class Executor:
         kept = set(wanted)
         for node in self.nodes:
             arguments = [values[source] for source in node.inputs]
-            for port, value in self._evaluate(node, arguments).items():
+            for port, value in self._evaluate(node, arguments, tally or _ignore).items():
                 values[node.out(port)] = value
                 if tap is not None:
                     tap(node.out(port), value)
@@ -125,19 +132,20 @@ class Executor:
                     values.pop(source, None)
         return {source: values[source] for source in kept}
 
-    def _evaluate(self, node: Node, arguments: list[Integers]) -> dict[str, Integers]:
+    def _evaluate(self, node: Node, arguments: list[Integers], tally: Tally) -> dict[str, Integers]:
         match node:
             case NeuronGroup():
                 state = self.groups[node.name]
                 names = (port.name for port in node.program.inputs)
                 inputs = dict(zip(names, arguments, strict=True))
                 outputs = run_program(node.program, state.machine, inputs, state.variables)
+                tally(node.name, state.machine.counted)
                 tokens = len(arguments[0])
                 return {port: np.broadcast_to(value, (tokens, node.size)) for port, value in outputs.items()}
             case TernarySynapse():
-                return self._accumulated(node, ternary_dot(arguments[0], self._weights_of(node)))
+                return self._accumulated(node, ternary_dot(arguments[0], self._weights_of(node)), tally)
             case SumSynapse():
-                return self._accumulated(node, arguments[0].sum(axis=1, keepdims=True))
+                return self._accumulated(node, arguments[0].sum(axis=1, keepdims=True), tally)
             case Broadcast():
                 return {"out": np.broadcast_to(arguments[0], (len(arguments[0]), node.rows))}
             case Delay():
@@ -154,7 +162,26 @@ class Executor:
             self._weights[node.name] = node.weights(self.graph.tensors)
         return self._weights[node.name]
 
-    def _accumulated(self, node: Node, sums: Integers) -> dict[str, Integers]:
-        if self.strict and (wide := count_overflows(sums, LOIHI2.accumulator_bits.value)):
-            self.accumulator_overflows[node.name] = self.accumulator_overflows.get(node.name, 0) + wide
+    def _accumulated(self, node: Node, sums: Integers, tally: Tally) -> dict[str, Integers]:
+        if self.strict:
+            counted = count_wide_sums(sums)
+            self._wide_sums.overflows += int(counted[:, OVERFLOWS].sum())
+            tally(node.name, counted)
         return {"out": sums}
+
+
+def _ignore(_: str, __: Integers) -> None:
+    """The tally of whoever does not ask."""
+
+
+def counting_nodes(graph: Graph) -> tuple[str, ...]:
+    """Return the nodes that can count a saturation or an overflow: neuron groups and accumulating synapses."""
+    counting = NeuronGroup, TernarySynapse, SumSynapse
+    return tuple(node.name for node in graph if isinstance(node, counting))
+
+
+def count_wide_sums(sums: Integers) -> Integers:
+    """Return the counts [T, 2] of an accumulating synapse: its sums [T, n] wider than an accumulator."""
+    counted = no_counts(len(sums))
+    counted[:, OVERFLOWS] = np.count_nonzero(overflowing(sums, LOIHI2.accumulator_bits.value), axis=1)
+    return counted

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loihi_mmfree.fixedpoint import arithmetic
 from loihi_mmfree.fixedpoint.arithmetic import Integers
@@ -31,6 +32,9 @@ _WITH_IMMEDIATE: Mapping[str, Callable[[Integers, int], Integers]] = {
     "mantissa": arithmetic.mantissa,
 }
 
+SATURATIONS, OVERFLOWS = 0, 1
+"""Columns of counts by time step, int64 [T, 2]."""
+
 
 @dataclass
 class Counters:
@@ -44,9 +48,13 @@ class Counters:
         """Return the sum of several."""
         found = cls()
         for each in counters:
-            found.saturations += each.saturations
-            found.overflows += each.overflows
+            found.add(each)
         return found
+
+    def add(self, other: Counters) -> None:
+        """Add what was counted elsewhere."""
+        self.saturations += other.saturations
+        self.overflows += other.overflows
 
 
 @dataclass
@@ -57,16 +65,22 @@ class Machine:
     ----------
     constants, tables : mapping name -> int64 array
         Constants are [n] or [1], tables one-dimensional.
-    counters : Counters
-        Where saturations and, in strict mode, overflows are counted.
     strict : bool
         Check every register against its declared width.
+    neurons : int
+        Size of the group. What is the same for all neurons, and so computed once, counts for each of them.
+    counters : Counters
+        Saturations and, in strict mode, overflows since the beginning.
+    counted : int64 array [T, 2]
+        Those of each time step of the last run; see `SATURATIONS`, `OVERFLOWS`.
     """
 
     constants: Mapping[str, Integers]
     tables: Mapping[str, Integers]
-    counters: Counters = field(default_factory=Counters)
     strict: bool = False
+    neurons: int = 1
+    counters: Counters = field(default_factory=Counters)
+    counted: NDArray[np.int64] = field(default_factory=lambda: no_counts(1))
     registers: dict[str, Integers] = field(default_factory=dict)
     outputs: dict[str, Integers] = field(default_factory=dict)
 
@@ -87,7 +101,7 @@ class Machine:
                 value = self._evaluate(each, inputs, states)
                 self.registers[each.target] = value
                 if self.strict:
-                    self.counters.overflows += count_overflows(value, each.bits)
+                    self._count(OVERFLOWS, overflowing(value, each.bits))
         for name, value in stored.items():
             shape = states[name].shape
             states[name] = value if value.shape == shape else np.broadcast_to(value, shape).copy()
@@ -102,7 +116,7 @@ class Machine:
             before = registers[each.operands[0]]
             value = _WITH_IMMEDIATE[operation](before, each.immediate)
             if operation == "saturate":
-                self.counters.saturations += int(np.count_nonzero(value != before))
+                self._count(SATURATIONS, value != before)
             return value
         if operation == "input":
             return inputs[each.operands[0]]
@@ -119,11 +133,21 @@ class Machine:
             return np.where(first >= 0, second, third)
         return arithmetic.lerp(first, second, third, each.immediate)
 
+    def _count(self, what: int, flags: NDArray[np.bool_]) -> None:
+        """Add the neurons that are flagged: in each time step [T, n], or alike in all of them [n]."""
+        for_each = max(1, self.neurons // flags.shape[-1])
+        self.counted[:, what] += for_each * np.count_nonzero(flags, axis=-1)
 
-def count_overflows(value: Integers, bits: int) -> int:
-    """Count the values that do not fit a signed integer of `bits` bits."""
+
+def overflowing(value: Integers, bits: int) -> NDArray[np.bool_]:
+    """Return which values do not fit a signed integer of `bits` bits."""
     limit = np.int64(1) << np.int64(bits - 1)
-    return int(np.count_nonzero((value < -limit) | (value >= limit)))
+    return (value < -limit) | (value >= limit)
+
+
+def no_counts(steps: int) -> NDArray[np.int64]:
+    """Return counts of so many time steps in which nothing happened."""
+    return np.zeros((steps, 2), dtype=np.int64)
 
 
 @lru_cache(maxsize=4096)
@@ -171,7 +195,7 @@ def run_program(
     ----------
     program : Program
     machine : Machine
-        Holds constants, tables and counters; its registers are overwritten.
+        Holds constants, tables and counters; its registers, and what it counted last, are overwritten.
     inputs : mapping name -> int64 array [T, n] or [T, 1]
         What arrives in each of T time steps.
     states : dict name -> int64 array [n]
@@ -182,13 +206,15 @@ def run_program(
     dict port -> int64 array [T, n]
     """
     machine.registers, machine.outputs = {}, {}
-    if not program.states:
+    machine.counted = no_counts(max((len(values) for values in inputs.values()), default=1))
+    if program.states:
+        first, core, last = recurrence(program)
+        machine.execute(first, inputs, states)
+        _walk(core, machine, inputs, states)
+        machine.execute(last, inputs, states)
+    else:
         machine.execute(program.instructions, inputs, states)
-        return machine.outputs
-    first, core, last = recurrence(program)
-    machine.execute(first, inputs, states)
-    _walk(core, machine, inputs, states)
-    machine.execute(last, inputs, states)
+    machine.counters.add(Counters(*machine.counted.sum(axis=0).tolist()))
     return machine.outputs
 
 
@@ -202,12 +228,11 @@ def _walk(
     written = [each.target for each in core if each.target]
     outside = {name for each in core for name in each.registers} - set(written)
     sequences = {name: machine.registers[name] for name in outside}
-    steps = max(len(values) for values in inputs.values())
     collected: dict[str, list[Integers]] = {name: [] for name in written}
-    step_machine = Machine(machine.constants, machine.tables, machine.counters, machine.strict)
-    for step in range(steps):
+    step_machine = Machine(machine.constants, machine.tables, machine.strict, machine.neurons)
+    for step in range(len(machine.counted)):
         now = {name: values[step] if values.ndim > 1 else values for name, values in sequences.items()}
-        step_machine.registers = now
+        step_machine.registers, step_machine.counted = now, machine.counted[step : step + 1]
         step_machine.execute(core, inputs, states)
         for name in written:
             collected[name].append(step_machine.registers[name])

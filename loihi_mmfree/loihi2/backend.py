@@ -31,8 +31,8 @@ class ChipRunner(Backend, Protocol):
     """What a registered runner returns: a network on the chip, ready to read tokens."""
 
     @property
-    def profiler(self) -> Any:
-        """Lava's profiler with probes of time and energy, to be read after `close`; None without profiling."""
+    def probes(self) -> Any:
+        """What `report.profiler.attach_probes` returned, to be read after `close`; None without profiling."""
 
 
 Runner = Callable[[Net, Mapping[str, Any], bool], ChipRunner]
@@ -55,7 +55,7 @@ def open_chip(net: Net, profile: bool = False) -> ChipRunner:
     ----------
     net : Net
     profile : bool
-        Measure time and energy.
+        Measure time, energy and activity.
 
     Raises
     ------

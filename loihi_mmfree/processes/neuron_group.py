@@ -16,6 +16,9 @@ from loihi_mmfree.fixedpoint.interpreter import Machine, run_program
 from loihi_mmfree.fixedpoint.program import Program
 from loihi_mmfree.processes.scheduled import ScheduledModel, ScheduledProcess
 
+TALLY = "tally"
+"""Name of the port for what a group counts; no output of a program has it."""
+
 
 class NeuronGroup(ScheduledProcess):
     """Neurons that run a program once for every token, in the time step in which the token arrives.
@@ -38,6 +41,8 @@ class NeuronGroup(ScheduledProcess):
     executor : callable, optional
         Makes what runs the program on one token (as `compiler.part.PartExecutor` does, with messages in the order
         of the program's inputs and outputs); without it, the program is interpreted over NumPy.
+    tally : bool
+        Whether there is an OutPort [2], named `TALLY`, for what the group counts in each time step.
 
     Attributes
     ----------
@@ -57,11 +62,12 @@ class NeuronGroup(ScheduledProcess):
         depth: int,
         strict: bool,
         executor: Callable[[], Any] | None = None,
+        tally: bool = False,
     ) -> None:
         super().__init__(
             name=name,
             inputs={port.name: size for port in program.inputs},
-            outputs={port.name: size for port in program.outputs},
+            outputs={port.name: size for port in program.outputs} | ({TALLY: 2} if tally else {}),
             states={state.name: size for state in program.states},
             offset=offset,
             depth=depth,
@@ -85,15 +91,27 @@ class NeuronGroupModel(ScheduledModel):
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         self._program: Program = proc_params["program"]
-        self._machine = Machine(proc_params["constants"], proc_params["tables"], strict=proc_params["strict"])
+        self._machine = Machine(
+            proc_params["constants"], proc_params["tables"], proc_params["strict"], proc_params["size"]
+        )
         make = proc_params["executor"]
         self._executor: Any = make() if make is not None else None
+        self._tallies = TALLY in proc_params["outputs"]
+        self._total = np.zeros(2, dtype=np.int64)
 
     def compute(self, received: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Run the program."""
-        return self._interpret(received) if self._executor is None else self._execute(received)
+        if self._executor is None:
+            sent, counted = self._interpret(received), self._machine.counters
+        else:
+            sent, counted = self._execute(received), self._executor.counters
+        self.counters[:] = counted.saturations, counted.overflows
+        if self._tallies:
+            before, self._total = self._total, self.counters.copy()
+            sent[TALLY] = (self._total - before).astype(np.int32)
+        return sent
 
-    def _execute(self, received: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    def _execute(self, received: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         program, executor = self._program, self._executor
         (variables,) = executor.variables.values() or ({},)
         for state, values in variables.items():
@@ -102,17 +120,13 @@ class NeuronGroupModel(ScheduledModel):
                 values[:] = getattr(self, state)
                 setattr(self, state, values)
         sent = executor.step([received[port.name] for port in program.inputs])
-        counted = executor.counters
-        self.counters[:] = counted.saturations, counted.overflows
         return {port.name: values for port, values in zip(program.outputs, sent, strict=True)}
 
-    def _interpret(self, received: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    def _interpret(self, received: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         inputs = {port: values[np.newaxis].astype(np.int64) for port, values in received.items()}
         states = {state.name: getattr(self, state.name) for state in self._program.states}
         sent = run_program(self._program, self._machine, inputs, states)
         for state, values in states.items():
             getattr(self, state)[:] = values
-        counted = self._machine.counters
-        self.counters[:] = counted.saturations, counted.overflows
         size = self.proc_params["size"]
         return {port: np.broadcast_to(values, (1, size))[0] for port, values in sent.items()}

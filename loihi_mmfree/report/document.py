@@ -21,9 +21,11 @@ from loihi_mmfree.report.published import Published, load_published
 from loihi_mmfree.report.quantity import Quantity
 from loihi_mmfree.report.sensitivity import Sensitivity, sensitivity
 from loihi_mmfree.report.sweep import SweepRow, sweep
+from loihi_mmfree.report.validation import Validation, validations
 from loihi_mmfree.report.workload import Workload, count_workload
 from loihi_mmfree.sim.activity import Activity, projection_zeros, synaptic_operations, worst_case
 from loihi_mmfree.sim.activity_file import BY_TOKEN, load_activity
+from loihi_mmfree.sim.incidents import SATURATIONS
 
 SCHEMA_VERSION = 1
 MEASUREMENT_METHOD = "modelled"
@@ -31,6 +33,7 @@ NOT_MODELLED = (
     "the host: embedding, sampling, the head where it is not on chip, and the way between host and chips",
     "congestion in the mesh beyond the busiest link, and links between chips, whose speed is not public",
     "measured costs of Loihi 2's operations: those of Loihi 1 were scaled, and the scale fitted to one system",
+    "how energy divides into static and dynamic: totals are tied to published ones, the division to nothing",
     "placement, program length and number of steps of the published system, which are not public",
     "supply losses, temperature, voltage and the spread between chips",
 )
@@ -48,7 +51,7 @@ class Report:
     recorded : bool
         Whether the activity was recorded by a run; otherwise it is the worst case.
     zeros : mapping kind of projection -> share of zeros at its input
-    per_token : mapping {"messages", "synaptic_operations"} -> array [T]
+    per_token : mapping {"messages", "synaptic_operations", "saturations"} -> array [T]
         How many each token caused; empty if no activity was recorded.
     traffic : Traffic
         Of the placement and this activity, over links and chips.
@@ -63,6 +66,8 @@ class Report:
     published : Published
     residual : Quantity
         Of the throughput that the model predicts for the published system, relative to the published one.
+    validations : tuple of Validation
+        The model held against networks of others.
     """
 
     about: Mapping[str, Any]
@@ -80,6 +85,7 @@ class Report:
     sweep: tuple[SweepRow, ...]
     published: Published
     residual: Quantity
+    validations: tuple[Validation, ...]
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -118,6 +124,7 @@ class Report:
             "model": {
                 "parameters": {name: dataclasses.asdict(p) for name, p in self.parameters.named().items()},
                 "residual_generate_tokens_per_s": self.residual.to_dict(),
+                "validation": [row for each in self.validations for row in _validation_rows(each)],
                 "not_modelled": list(NOT_MODELLED),
             },
         }
@@ -233,6 +240,7 @@ def build_report(net: Net, *, with_sweep: bool = False) -> Report:
             "modelled",
             {"predicted": predicted, "published": stated, "citation": published.citation},
         ),
+        validations=validations(parameters),
     )
 
 
@@ -243,6 +251,7 @@ def _per_token(graph: Graph, activity: Activity) -> dict[str, NDArray[Any]]:
     return {
         "messages": activity.by_token.sum(axis=1),
         "synaptic_operations": np.sum(list(operations.values()), axis=0),
+        "saturations": activity.incidents.by_token(SATURATIONS, activity.tokens),
     }
 
 
@@ -269,6 +278,20 @@ def _inputs(about: Mapping[str, Any], activity: Activity, recorded: bool) -> dic
         "placement": f"{about['cores_used']} cores on {about['chips_used']} chips of {about['system_name']}",
         "parameters": "loihi2_model.toml",
     }
+
+
+def _validation_rows(validation: Validation) -> list[dict[str, Any]]:
+    cited = {"citation": validation.network.source}
+    return [
+        {
+            "network": validation.network.title,
+            "quantity": each.quantity,
+            "measured": Quantity(each.measured, each.unit, "published", cited).to_dict(),
+            "modelled": Quantity(each.modelled, each.unit, "modelled", cited).to_dict(),
+            "residual": Quantity(each.residual, "1", "modelled", cited).to_dict(),
+        }
+        for each in validation.comparisons
+    ]
 
 
 def _sensitivity_row(row: Sensitivity) -> dict[str, Any]:

@@ -144,11 +144,11 @@ def series_plot(title: str, x_name: str, y_name: str, series: Sequence[Series], 
 
 
 def bins_plot(title: str, x_name: str, y_name: str, bins: Sequence[Bin]) -> Html:
-    """Draw the means as a line and the ranges as a band behind it; the y axis holds no more than these."""
+    """Draw the means of counts as a line, their ranges as a band; the y axis holds little more than these."""
     least, most = min(each.least for each in bins), max(each.greatest for each in bins)
     room = 0.15 * (most - least) or 1.0
     x = LinearAxis(0, bins[-1].x, _LEFT, WIDTH - _RIGHT)
-    y = LinearAxis(least - room, most + room, HEIGHT - _BOTTOM, _TOP)
+    y = LinearAxis(max(0.0, least - room), most + room, HEIGHT - _BOTTOM, _TOP)
     parts = _frame(x, y, x.ticks, x_name, y_name)
     lower, upper, middle = (
         [(x.at(each.x), y.at(getattr(each, name))) for each in bins] for name in ("least", "greatest", "mean")

@@ -236,17 +236,22 @@ def _activity(report: Report, net: Net) -> dict[str, Any]:
         messages[block_of(key.split(":")[0])] += sent
     for name, number in synaptic_operations(net.graph, report.activity.rates).items():
         operations[block_of(name)] += number
+    saturations: dict[str, int] = defaultdict(int)
+    for name, clamped in report.activity.saturations.items():
+        saturations[block_of(name)] += clamped
     rows = [
         (
             block,
             *(_zero_cell(found.get(kind)) for kind in kinds),
             count(messages[block]),
             count(operations[block]),
+            *([f"{saturations[block]:,}"] if report.recorded else []),
         )
         for block, found in zeros.items()
     ]
     headings: list[str | tuple[str, str]] = [("layer", TEXT), *kinds]
     headings += ["messages a token", "synaptic operations a token"]
+    headings += ["saturations of all tokens"] if report.recorded else []
     where = (
         f"Recorded: {report.activity.origin}, {report.activity.tokens:,} tokens."
         if report.recorded
@@ -279,7 +284,7 @@ def _over_tokens(report: Report) -> dict[str, Any]:
         "tokens_text": (
             f"Measured over {report.activity.tokens:,} tokens: {'; '.join(words)}. The model takes the mean over "
             f"all tokens. The line joins the means of at most {_MOST_POINTS} stretches of tokens; the band is "
-            "their range. The vertical axes do not begin with 0."
+            "their range. The vertical axes need not begin with 0."
         ),
     }
 

@@ -1,11 +1,13 @@
 """Measurements on a board, through the public interface of Lava's profiler, in the form of the report.
 
-Lava's public part only picks a profiler by the run configuration (`lava.utils.profiler.Profiler.init`); the
-profiler itself is in Intel's extension, and we have no board. What can be read from it after a run is known from
-programs that its users have published: `execution_time` in seconds, one value a step; `energy` and `static_energy`
-in joules, of the run; `vdd_power` (neurocores, mesh), `vddm_power` (memory) and `vddio_power` (links off the chip)
-in watts. Activity can be plotted but not read, so it is not taken. This is tested against a stand-in of that
-interface.
+The profiler, `lava.utils.loihi2_profiler`, is in Intel's extension, and we have no board. What can be read from it
+after a run is known from Lava's own benchmarks of PilotNet, published with the outputs of a board with one Loihi 2
+(lava-dl, tutorials/lava/lib/dl/netx/pilotnet_snn/benchmark.ipynb and pilotnet_sdnn/benchmark.ipynb, b9e3691): the
+time of a step in microseconds, power of the whole board and of its rails in watts, and the activity of every core.
+Time and energy are held against the figures printed there; all is tested against a stand-in of that interface.
+
+Lava has a second, newer way, `lava.utils.profiler.Profiler.init`. It is not used: one of its users writes that
+activity cannot be read from it, and we know of no program that runs both ways together.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from loihi_mmfree.errors import BackendUnavailableError, MeasurementError
+from loihi_mmfree.loihi2.backend import HOW_TO_GET_IT
+from loihi_mmfree.report.core_activity import CoreActivity, ExpectedActivity, read_core_activity
 from loihi_mmfree.report.quantity import Quantity
 
 MEASUREMENT_METHOD = "lava-loihi profiler"
@@ -24,23 +29,52 @@ NOISE_SHARE = 0.02
 
 
 RAILS = ("vdd", "vddm", "vddio")
-"""Supply rails; a profiler offers the power of each as an attribute of this name and `_power`."""
+"""Supply rails: neurocores and mesh, memory, links off the chip. The profiler offers the power of each as an
+attribute of this name and `_power`."""
 
 
-class Profiler(Protocol):
-    """What is read after a run, a number or an array over steps or samples; the power of rails may be missing.
+class PowerLogger(Protocol):
+    """What is read of `Loihi2Power`; the power of rails, of the same form, may be missing.
 
     Parameters
     ----------
-    execution_time : float or array
-        Seconds: of the run, or of each step.
-    energy, static_energy : float or array
-        Joules: of the run, or of each step; all chips of the board.
+    total_power : float or array
+        Watts, samples at equal intervals of the run; all chips of the board.
+    static_total_power : float or array
+        Watts, of the idle board after the run.
     """
 
-    execution_time: Any
-    energy: Any
-    static_energy: Any
+    total_power: Any
+    static_total_power: Any
+
+
+class TimeLogger(Protocol):
+    """What is read of `Loihi2ExecutionTime`.
+
+    Parameters
+    ----------
+    avg_time_per_step : float
+        Microseconds.
+    """
+
+    avg_time_per_step: Any
+
+
+@dataclass(frozen=True)
+class Probes:
+    """What is attached to a run and read after it.
+
+    Parameters
+    ----------
+    power : PowerLogger
+    time : TimeLogger
+    activity : lava.utils.loihi2_profiler.Loihi2Activity
+        See `core_activity`; what it lacks is flagged.
+    """
+
+    power: PowerLogger
+    time: TimeLogger
+    activity: Any
 
 
 @dataclass(frozen=True)
@@ -55,6 +89,10 @@ class Profile:
         Of the whole board: every chip on it, in use or not.
     rail_watts : mapping rail -> float
         Mean power; empty if the profiler does not tell rails apart.
+    activity : CoreActivity
+        Over the run.
+    expected : ExpectedActivity, optional
+        What the activity recorded by the engine lets one expect.
     """
 
     tokens: int
@@ -63,10 +101,16 @@ class Profile:
     joules: float
     static_joules: float
     rail_watts: Mapping[str, float]
+    activity: CoreActivity
+    expected: ExpectedActivity | None = None
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What keeps a number from being printed."""
+        """What keeps numbers from being printed."""
+        return (*self._energy_flags, *self.activity.flags)
+
+    @property
+    def _energy_flags(self) -> tuple[str, ...]:
         dynamic = self.joules - self.static_joules
         if dynamic < 0:
             return (
@@ -90,7 +134,7 @@ class Profile:
             "tokens_per_s": (self.tokens / self.seconds, "tokens/s"),
             "millijoules_per_token": (1e3 * self.joules / self.tokens, "mJ"),
         }
-        if not self.flags:
+        if not self._energy_flags:
             named["dynamic_energy_joules"] = (self.joules - self.static_joules, "J")
         return {
             "measurement_method": MEASUREMENT_METHOD,
@@ -101,7 +145,18 @@ class Profile:
             "energy_by_rail_joules": {
                 rail: self._measured(watts * self.seconds, "J") for rail, watts in self.rail_watts.items()
             },
+            "activity": self._activity(),
             "flags": list(self.flags),
+        }
+
+    def _activity(self) -> dict[str, Any]:
+        return {
+            "per_token": {
+                name: self._measured(total / self.tokens, name.replace("_", " "))
+                for name, total in self.activity.totals.items()
+            },
+            "expected_per_token": {} if self.expected is None else self.expected.to_dict(),
+            "by_core": {name: list(column) for name, column in self.activity.columns.items()},
         }
 
     def _measured(self, value: float, unit: str) -> dict[str, Any]:
@@ -109,68 +164,83 @@ class Profile:
         return Quantity(value, unit, "measured", inputs).to_dict()
 
 
-def attach_probes(run_config: Any, steps: int) -> Any:
-    """Return a profiler with probes of time and energy; call it before the network starts, for one run.
+def attach_probes(run_config: Any, steps: int) -> Probes:
+    """Give a run probes of power, time and activity; call it before the network starts, for one run.
 
     Parameters
     ----------
     run_config : lava.magma.core.run_configs.Loihi2HwCfg
-        Of this very class: Lava finds no profiler for a subclass of it.
+        The probes go to the end of its `callback_fxs`.
     steps : int
         Time steps to record.
 
     Raises
     ------
-    NotImplementedError
-        By Lava, where Intel's extension is not installed.
+    BackendUnavailableError
+        Intel's extension is not installed.
     """
-    from lava.utils.profiler import Profiler as LavaProfiler
+    try:
+        from lava.utils import loihi2_profiler
+    except ImportError as error:
+        raise BackendUnavailableError(
+            "profile: lava.utils.loihi2_profiler cannot be imported; it is part of Intel's Loihi extension. "
+            f"{HOW_TO_GET_IT}"
+        ) from error
+    probes = Probes(
+        power=loihi2_profiler.Loihi2Power(num_steps=steps),
+        time=loihi2_profiler.Loihi2ExecutionTime(),
+        activity=loihi2_profiler.Loihi2Activity(),
+    )
+    run_config.callback_fxs.extend((probes.power, probes.time, probes.activity))
+    return probes
 
-    profiler: Any = LavaProfiler.init(run_config)
-    profiler.execution_time_probe(num_steps=steps)
-    profiler.energy_probe(num_steps=steps)
-    return profiler
 
-
-def read_profile(profiler: Profiler, tokens: int, steps: int) -> Profile:
-    """Read a profiler after the network has stopped.
+def read_profile(probes: Probes, tokens: int, steps: int, expected: ExpectedActivity | None = None) -> Profile:
+    """Read probes after the network has stopped.
 
     Parameters
     ----------
-    profiler : Profiler
-        With probes of time and energy.
+    probes : Probes
     tokens, steps : int
         That passed while the probes were on.
+    expected : ExpectedActivity, optional
+        What the activity is held against.
 
     Raises
     ------
-    ValueError
-        A reading is no finite number, or the time is not positive.
+    MeasurementError
+        A reading is missing, no finite number, or in activity no count; or the time is not positive.
     """
-    seconds = _total(profiler.execution_time, "execution_time")
+    seconds = 1e-6 * steps * _mean(probes.time, "avg_time_per_step")
     if seconds <= 0:
-        raise ValueError(f"execution_time is {seconds} s: the probe recorded nothing")
+        raise MeasurementError(f"avg_time_per_step: the run took {seconds} s, so the probe recorded nothing")
     return Profile(
         tokens,
         steps,
         seconds,
-        joules=_total(profiler.energy, "energy"),
-        static_joules=_total(profiler.static_energy, "static_energy"),
+        joules=seconds * _mean(probes.power, "total_power"),
+        static_joules=seconds * _mean(probes.power, "static_total_power"),
         rail_watts={
-            rail: _finite(np.mean(np.asarray(power, dtype=np.float64)), f"{rail}_power")
+            rail: _mean(probes.power, f"{rail}_power")
             for rail in RAILS
-            if (power := getattr(profiler, f"{rail}_power", None)) is not None
+            if getattr(probes.power, f"{rail}_power", None) is not None
         },
+        activity=read_core_activity(probes.activity),
+        expected=expected,
     )
 
 
-def _total(reading: Any, name: str) -> float:
-    """The sum of a reading over its steps."""
-    return _finite(np.sum(np.asarray(reading, dtype=np.float64)), name)
-
-
-def _finite(value: Any, name: str) -> float:
-    number = float(value)
-    if not np.isfinite(number):
-        raise ValueError(f"{name}: the profiler gave {number}, which is no finite number")
-    return number
+def _mean(logger: Any, name: str) -> float:
+    """The mean of a reading, which may be one number."""
+    reading = getattr(logger, name, None)
+    if reading is None:
+        raise MeasurementError(f"{name}: the profiler does not offer it")
+    try:
+        values = np.asarray(reading, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise MeasurementError(f"{name}: expected numbers; the profiler gave {reading!r:.80}") from error
+    if not values.size or not np.all(np.isfinite(values)):
+        raise MeasurementError(
+            f"{name}: expected finite numbers; the profiler gave {values.reshape(-1)[:5].tolist()}"
+        )
+    return float(values.mean())

@@ -34,6 +34,7 @@ def tables(report: Report) -> Iterator[Table]:
     yield _sessions(report)
     yield _comparison(report)
     yield _sensitivity(report)
+    yield _validation(report)
     if report.sweep:
         yield _sweep(report)
 
@@ -151,6 +152,22 @@ def _sensitivity(report: Report) -> Table:
         )
     columns = ("parameter", "range", "generate/s", "generate mJ", "prefill/s", "confidence")
     return Table("What the uncertain parameters move (modelled)", columns, tuple(rows))
+
+
+def _validation(report: Report) -> Table:
+    rows = tuple(
+        (
+            validation.network.title,
+            each.quantity,
+            f"{format_number(each.measured)} {each.unit}",
+            f"{format_number(each.modelled)} {each.unit}",
+            f"{each.residual:+.1%}",
+        )
+        for validation in report.validations
+        for each in validation.comparisons
+    )
+    columns = ("network", "quantity", "published", "modelled", "residual")
+    return Table("The model held against networks that others measured on Loihi 2", columns, rows)
 
 
 def _sweep(report: Report) -> Table:

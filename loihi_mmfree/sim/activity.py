@@ -1,13 +1,14 @@
 """What a run sent: messages that were not zero, of every token at every output of every neuron group.
 
 On Loihi 2 a zero sends nothing, so these counts are what time and energy depend on. A token acts on a node in one
-time step, so what is counted by token and node is counted by step and node. A recorder is a tap: give it to
-`process(ids, tap)` of the engine or of a LavaNetwork with taps, and both count the same.
+time step, so what is counted by token and node is counted by step and node. A recorder is a tap and a tally for
+`process(ids, recorder, recorder.tally)` of the engine or of a LavaNetwork with taps, and both count the same.
 """
 
 from __future__ import annotations
 
 from array import array
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,10 +16,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from loihi_mmfree.compiler.executor import counting_nodes
 from loihi_mmfree.compiler.graph import Graph, Source
 from loihi_mmfree.compiler.nodes import Broadcast, Delay, NeuronGroup, SumSynapse, Synapse, TernarySynapse
 from loihi_mmfree.fixedpoint.arithmetic import Integers
-from loihi_mmfree.fixedpoint.interpreter import Counters
+from loihi_mmfree.sim.incidents import NO_ROWS, NODE, OVERFLOWS, SATURATIONS, TOKEN, Incidents, rows_of_incidents
 
 _HISTOGRAM_BINS = 25
 Amount = TypeVar("Amount", float, NDArray[Any])
@@ -27,7 +29,7 @@ Amount = TypeVar("Amount", float, NDArray[Any])
 
 @dataclass(frozen=True)
 class Activity:
-    """Messages over a number of tokens.
+    """Messages, saturations and overflows over a number of tokens.
 
     Parameters
     ----------
@@ -35,23 +37,22 @@ class Activity:
         Tokens that passed through the network.
     messages : mapping "node:port" -> int
         Messages other than zero, over all neurons and tokens; every output of every neuron group.
-    saturations, overflows : mapping node -> int
-        Values clamped where that is meant, and values that did not fit; nodes without any are left out.
     origin : str
         What ran, for people: backend and what it read.
     histograms : mapping "node:port" -> list of int
         Values by the number of bits of their magnitude, zeros first; empty unless asked for.
     by_token : int32 array [tokens, outputs], optional
         The messages of each token, in the order of `messages`. None where no run was recorded.
+    incidents : Incidents
+        Values clamped where that is meant, and values that did not fit; none where no run was recorded.
     """
 
     tokens: int
     messages: Mapping[str, int]
-    saturations: Mapping[str, int] = field(default_factory=dict)
-    overflows: Mapping[str, int] = field(default_factory=dict)
     origin: str = ""
     histograms: Mapping[str, list[int]] = field(default_factory=dict)
     by_token: NDArray[np.int32] | None = field(default=None, compare=False, repr=False)
+    incidents: Incidents = field(default_factory=Incidents)
 
     @property
     def rates(self) -> dict[str, float]:
@@ -63,6 +64,16 @@ class Activity:
         """The messages [T] of every token at every output; none where no run was recorded."""
         return {} if self.by_token is None else dict(zip(self.messages, self.by_token.T, strict=True))
 
+    @property
+    def saturations(self) -> dict[str, int]:
+        """Values clamped where that is meant, by node; nodes without any are left out."""
+        return self.incidents.by_node(SATURATIONS)
+
+    @property
+    def overflows(self) -> dict[str, int]:
+        """Values that did not fit, by node; nodes without any are left out."""
+        return self.incidents.by_node(OVERFLOWS)
+
     def per_token(self, source: Source | str) -> float:
         """Return the mean number of messages a token causes at an output."""
         return self.messages[str(source)] / self.tokens
@@ -73,7 +84,7 @@ class Activity:
 
 
 class ActivityRecorder:
-    """A tap that counts.
+    """A tap and a tally that count.
 
     Parameters
     ----------
@@ -87,6 +98,10 @@ class ActivityRecorder:
         self._graph = graph
         self._counts = {str(source): array("i") for source in group_ports(graph)}
         self._bins = {key: np.zeros(_HISTOGRAM_BINS, dtype=np.int64) for key in self._counts} if histograms else {}
+        self._nodes = counting_nodes(graph)
+        self._numbers = {node: number for number, node in enumerate(self._nodes)}
+        self._tallied: defaultdict[str, int] = defaultdict(int)
+        self._incidents: list[NDArray[np.int32]] = [NO_ROWS]
 
     def __call__(self, source: Source, values: Integers) -> None:
         """Count the messages [T, n] of one output."""
@@ -97,11 +112,21 @@ class ActivityRecorder:
         if self._bins:
             self._bins[key] += _by_magnitude(values)
 
-    def activity(self, counters: Mapping[str, Counters] | None = None, origin: str = "") -> Activity:
-        """Return what was counted so far; `counters` are those of the nodes."""
+    def tally(self, node: str, counted: Integers) -> None:
+        """Take the saturations and overflows [T, 2] of a node."""
+        rows = rows_of_incidents(counted[:, np.newaxis])
+        rows[:, TOKEN] += self._tallied[node]
+        rows[:, NODE] = self._numbers[node]
+        self._incidents.append(rows)
+        self._tallied[node] += len(counted)
+
+    def activity(self, origin: str = "") -> Activity:
+        """Return what was counted so far."""
         by_token = np.array(list(self._counts.values()), dtype=np.int32).T
+        rows = np.concatenate(self._incidents)
+        incidents = Incidents(self._nodes, rows[np.lexsort((rows[:, NODE], rows[:, TOKEN]))])
         bins = {key: [int(count) for count in values] for key, values in self._bins.items()}
-        return recorded_activity(self._graph, by_token, counters, origin, bins)
+        return recorded_activity(self._graph, by_token, incidents, origin, bins)
 
 
 def _by_magnitude(values: Integers) -> NDArray[np.int64]:
@@ -113,31 +138,29 @@ def _by_magnitude(values: Integers) -> NDArray[np.int64]:
 def recorded_activity(
     graph: Graph,
     by_token: NDArray[np.int32],
-    counters: Mapping[str, Counters] | None = None,
+    incidents: Incidents,
     origin: str = "",
     histograms: Mapping[str, list[int]] | None = None,
 ) -> Activity:
-    """Return an activity of what was counted, such as `FastEngine.messages`.
+    """Return an activity of what was counted, such as `messages` and `incidents` of a FastEngine.
 
     Parameters
     ----------
     graph : Graph
     by_token : int32 array [tokens, outputs]
         In the order of `group_ports`.
-    counters : mapping node -> Counters, optional
+    incidents : Incidents
     origin : str
     histograms : mapping "node:port" -> list of int, optional
     """
     totals = by_token.sum(axis=0, dtype=np.int64).tolist()
-    counters = counters or {}
     return Activity(
         tokens=len(by_token),
         messages=dict(zip(map(str, group_ports(graph)), totals, strict=True)),
-        saturations={node: each.saturations for node, each in counters.items() if each.saturations},
-        overflows={node: each.overflows for node, each in counters.items() if each.overflows},
         origin=origin,
         histograms=histograms or {},
         by_token=by_token,
+        incidents=incidents,
     )
 
 

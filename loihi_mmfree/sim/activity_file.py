@@ -14,14 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loihi_mmfree.compiler.artifact import REPORT
+from loihi_mmfree.compiler.executor import counting_nodes
 from loihi_mmfree.compiler.graph import Graph
 from loihi_mmfree.errors import ArtifactError, UsageError
 from loihi_mmfree.files import require_writable, write_whole
 from loihi_mmfree.sim.activity import Activity, group_ports
+from loihi_mmfree.sim.incidents import COLUMNS, NODE, TOKEN, Incidents
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 ACTIVITY, BY_TOKEN = "activity.json", "activity.npz"
-"""Files in the `report` folder: totals, and messages by token: `messages` int32 [T, outputs] and `outputs`."""
+"""Files in the `report` folder: totals, and what belongs to which token.
+
+The second holds `messages`, int32 [T, outputs], with `outputs`, the names of its columns; and `incidents`, int32
+[incidents, 4] (see `sim.incidents`), with `nodes`, the names that its second column numbers.
+"""
+_TOTALS = "messages", "saturations", "overflows"
 _AGAIN = "record it again with run --activity"
 
 
@@ -39,7 +46,13 @@ def save_activity(net_path: str | Path, activity: Activity) -> Path:
         raise ValueError("only a recorded activity is kept, and this one has no messages by token")
     path = require_report_folder(net_path) / ACTIVITY
     table = io.BytesIO()
-    np.savez_compressed(table, messages=activity.by_token.astype("<i4"), outputs=np.array(list(activity.messages)))
+    np.savez_compressed(
+        table,
+        messages=activity.by_token.astype("<i4"),
+        outputs=np.array(list(activity.messages)),
+        incidents=activity.incidents.rows.astype("<i4"),
+        nodes=np.array(activity.incidents.nodes),
+    )
     write_whole(path.with_name(BY_TOKEN), table.getvalue())
     write_whole(path, (json.dumps(_to_dict(activity), indent=1) + "\n").encode())
     return path
@@ -78,14 +91,15 @@ def load_activity(net_path: str | Path, graph: Graph) -> Activity | None:
     except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: cannot be read: {error}; {_AGAIN}") from error
     sizes = {str(source): size for source, size in group_ports(graph).items()}
-    by_token = _read_table(path.with_name(BY_TOKEN), list(sizes))
-    totals = dict(zip(sizes, by_token.sum(axis=0, dtype=np.int64).tolist(), strict=True))
+    by_token, incidents = _read_tables(path.with_name(BY_TOKEN), list(sizes), counting_nodes(graph))
     foreign = data["messages"].keys() != sizes.keys() or (data["histograms"].keys() not in (set(), sizes.keys()))
     if foreign or np.any((by_token < 0) | (by_token > list(sizes.values()))):
         raise ArtifactError(f"{path}: counts of another network; {_AGAIN}")
-    if len(by_token) != data["tokens"] or totals != data["messages"]:
+    messages = dict(zip(sizes, by_token.sum(axis=0, dtype=np.int64).tolist(), strict=True))
+    found = Activity(data["tokens"], messages, data["origin"], data["histograms"], by_token, incidents)
+    if len(by_token) != found.tokens or any(_totals(found)[name] != data[name] for name in _TOTALS):
         raise ArtifactError(f"{path}: its counts are not those of {BY_TOKEN} beside it; {_AGAIN}")
-    return Activity(**{**data, "messages": totals}, by_token=by_token)
+    return found
 
 
 def _to_dict(activity: Activity) -> dict[str, Any]:
@@ -93,29 +107,30 @@ def _to_dict(activity: Activity) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "origin": activity.origin,
         "tokens": activity.tokens,
-        "messages": dict(activity.messages),
-        "saturations": dict(activity.saturations),
-        "overflows": dict(activity.overflows),
+        **_totals(activity),
         "histograms": dict(activity.histograms),
     }
 
 
+def _totals(activity: Activity) -> dict[str, dict[str, int]]:
+    return {name: dict(getattr(activity, name)) for name in _TOTALS}
+
+
 def _checked(data: Any) -> dict[str, Any]:
-    """The fields of an activity, or ValueError."""
+    """What was read, if it is the totals of an activity; else ValueError."""
     if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
         found = data.get("schema_version") if isinstance(data, dict) else None
         raise ValueError(f"an activity of schema {found}, expected {SCHEMA_VERSION}")
     if not isinstance(data.get("tokens"), int) or data["tokens"] < 1:
         raise ValueError("tokens must be a whole number of at least 1")
-    for name in ("messages", "saturations", "overflows"):
+    for name in _TOTALS:
         if not _is_counts(data.get(name)):
             raise ValueError(f"{name} must be counts by name")
     if not isinstance(data.get("origin"), str):
         raise ValueError("origin must be a text")
     if not isinstance(data.get("histograms"), dict) or not all(map(_is_histogram, data["histograms"].values())):
         raise ValueError("histograms must be lists of counts by node:port")
-    names = ("tokens", "messages", "saturations", "overflows", "origin", "histograms")
-    return {name: data[name] for name in names}
+    return data
 
 
 def _is_counts(value: Any) -> bool:
@@ -126,13 +141,19 @@ def _is_histogram(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, int) for each in value)
 
 
-def _read_table(path: Path, outputs: list[str]) -> NDArray[np.int32]:
-    """The messages of every token at these outputs: int32 [tokens, outputs]."""
+def _read_tables(path: Path, outputs: list[str], nodes: tuple[str, ...]) -> tuple[NDArray[np.int32], Incidents]:
+    """The messages of every token at these outputs, int32 [tokens, outputs], and the incidents at these nodes."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            messages, names = archive["messages"], archive["outputs"].tolist()
+            messages, rows = archive["messages"], archive["incidents"]
+            named = archive["outputs"].tolist(), archive["nodes"].tolist()
     except (OSError, ValueError, KeyError, EOFError, AttributeError, BadZipFile, zlib.error) as error:
         raise ArtifactError(f"{path}: cannot be read: {error}; {_AGAIN}") from error
-    if messages.dtype != "<i4" or messages.ndim != 2 or names != outputs or messages.shape[1] != len(outputs):
+    known = named == (outputs, list(nodes)) and _is_table(messages, len(outputs)) and _is_table(rows, len(COLUMNS))
+    if not known or np.any(rows < 0) or np.any(rows[:, [TOKEN, NODE]] >= (len(messages), len(nodes))):
         raise ArtifactError(f"{path}: counts of another network; {_AGAIN}")
-    return messages
+    return messages, Incidents(nodes, rows)
+
+
+def _is_table(array: NDArray[Any], columns: int) -> bool:
+    return bool(array.dtype == "<i4" and array.ndim == 2 and array.shape[1] == columns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from loihi_mmfree.compiler.executor import Executor, Tap
+from loihi_mmfree.compiler.executor import Executor, Tally, Tap
 from loihi_mmfree.compiler.graph import Graph
 from loihi_mmfree.compiler.nodes import logits_output, token_input
 from loihi_mmfree.fixedpoint.arithmetic import Integers
@@ -45,11 +45,6 @@ class Engine:
         """Saturations and overflows since the engine was made."""
         return self._executor.counters
 
-    @property
-    def node_counters(self) -> dict[str, Counters]:
-        """The same by node."""
-        return self._executor.node_counters
-
     def state(self, node: str) -> dict[str, Integers]:
         """Return the state variables of a neuron group, int64 [n] by name."""
         return self._executor.groups[node].variables
@@ -58,7 +53,9 @@ class Engine:
         """Forget the sequence so far."""
         self._executor.reset()
 
-    def process(self, ids: NDArray[np.int64], tap: Tap | None = None) -> NDArray[np.int32]:
+    def process(
+        self, ids: NDArray[np.int64], tap: Tap | None = None, tally: Tally | None = None
+    ) -> NDArray[np.int32]:
         """Read tokens and return the logits after each of them.
 
         Parameters
@@ -67,6 +64,8 @@ class Engine:
             At least one id below the vocabulary size.
         tap : callable, optional
             Called with (Source, int64 array [T, n]) for every message, as it is computed.
+        tally : callable, optional
+            Called with (node, int64 array [T, 2]) for every node that counts: saturations and overflows.
 
         Returns
         -------
@@ -76,7 +75,7 @@ class Engine:
         rows: Integers = self.graph.tensors[self._tokens.table][ids].astype(np.int64)
         self._tokens_read += len(rows)
         wanted = self._logits.inputs[0]
-        values = self._executor.run({self._tokens.out(): rows}, [wanted], tap)
+        values = self._executor.run({self._tokens.out(): rows}, [wanted], tap, tally)
         return values[wanted].astype(np.int32)
 
     def close(self) -> None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
-from loihi_mmfree.compiler.executor import Executor, Tap
+from loihi_mmfree.compiler.executor import Executor, Tally, Tap
 from loihi_mmfree.compiler.graph import Graph, Source
 from loihi_mmfree.compiler.nodes import logits_output, token_input
 from loihi_mmfree.compiler.part import Part
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.arithmetic import Integers
-from loihi_mmfree.fixedpoint.interpreter import Counters
+from loihi_mmfree.fixedpoint.interpreter import Counters, no_counts
 from loihi_mmfree.sim.fast_core import FastCore
 from loihi_mmfree.sim.fast_team import ProgramLibrary, Team, available_threads
+from loihi_mmfree.sim.incidents import NO_ROWS, TOKEN, Incidents, rows_of_incidents
 
 PROMPT_TOKENS = 64
 """Most tokens that go through the network together; memory grows with it, speed hardly does any more."""
@@ -37,8 +35,8 @@ class FastEngine:
         Check every register and accumulator against its declared width and count overflows.
     threads : int, optional
         Default: as many as there are processors for this process, or one while that is faster.
-    count_messages : bool
-        Count the elements of each token's messages that are not zero, see `messages`.
+    record : bool
+        Count by token: see `messages` and `incidents`.
 
     Raises
     ------
@@ -47,18 +45,16 @@ class FastEngine:
     """
 
     def __init__(
-        self, graph: Graph, strict: bool = False, threads: int | None = None, count_messages: bool = False
+        self, graph: Graph, strict: bool = False, threads: int | None = None, record: bool = False
     ) -> None:
-        self.graph, self._strict, self._count_messages = graph, strict, count_messages
+        self.graph, self._strict, self._record = graph, strict, record
         self._tokens, self._logits = token_input(graph), logits_output(graph)
         self._team = Team(threads or available_threads())
         part = Part.between_the_hosts_ends(graph)
-        self._core = FastCore(
-            part, PROMPT_TOKENS, strict, self._team, ProgramLibrary(), threads is None, count_messages
-        )
-        # What the kernels do not count: registers that never change, and what the NumPy path ran.
-        self._counters: defaultdict[str, Counters] = defaultdict(Counters)
+        self._core = FastCore(part, PROMPT_TOKENS, strict, self._team, ProgramLibrary(), threads is None, record)
+        self._tapped_counters = Counters()
         self._messages: list[NDArray[np.int32]] = []
+        self._incidents: list[NDArray[np.int32]] = []
         self._tokens_read = 0
 
     @property
@@ -74,16 +70,7 @@ class FastEngine:
     @property
     def counters(self) -> Counters:
         """Saturations and overflows since the engine was made."""
-        return Counters.total([self._core.counters, *self._counters.values()])
-
-    @property
-    def node_counters(self) -> dict[str, Counters]:
-        """The same by node; nodes without any are left out."""
-        counted = self._core.node_counters
-        return {
-            node: Counters.total([counted.get(node, Counters()), self._counters.get(node, Counters())])
-            for node in dict.fromkeys([*counted, *self._counters])
-        }
+        return Counters.total([self._core.counters, self._tapped_counters])
 
     @property
     def messages(self) -> NDArray[np.int32]:
@@ -94,12 +81,23 @@ class FastEngine:
         Raises
         ------
         UsageError
-            The engine was made without `count_messages`.
+            The engine was made without `record`.
         """
-        if not self._count_messages:
-            raise UsageError("this engine does not count messages: use FastEngine(..., count_messages=True)")
+        self._require_record()
         none = np.zeros((0, len(self._core.plan.messages)), dtype=np.int32)
         return np.concatenate([none, *self._messages])
+
+    @property
+    def incidents(self) -> Incidents:
+        """Saturations and overflows of every token read since the engine was made.
+
+        Raises
+        ------
+        UsageError
+            The engine was made without `record`.
+        """
+        self._require_record()
+        return Incidents(self._core.plan.counting, np.concatenate([NO_ROWS, *self._incidents]))
 
     def state(self, node: str) -> dict[str, Integers]:
         """Return the state variables of a neuron group, int64 [n] by name."""
@@ -110,7 +108,11 @@ class FastEngine:
         self._core.reset()
 
     def process(
-        self, ids: NDArray[np.int64], tap: Tap | None = None, last_only: bool = False
+        self,
+        ids: NDArray[np.int64],
+        tap: Tap | None = None,
+        tally: Tally | None = None,
+        last_only: bool = False,
     ) -> NDArray[np.int32]:
         """Read tokens and return the logits after each of them.
 
@@ -120,6 +122,8 @@ class FastEngine:
             At least one id below the vocabulary size.
         tap : callable, optional
             Called with (Source, int64 array [T, n]) for every message; the NumPy path computes them.
+        tally : callable, optional
+            Likewise, with (node, int64 array [T, 2]) for every node that counts: saturations and overflows.
         last_only : bool
             Return the logits after the last token only, and compute no others.
 
@@ -133,8 +137,8 @@ class FastEngine:
         SimulationError
             A value is outside what the proof of bounds promises. States are undefined until `reset`.
         """
-        if tap is not None:
-            logits = self._process_tapped(ids, tap)
+        if tap or tally:
+            logits = self._process_tapped(ids, tap, tally)
             return logits[-1:] if last_only else logits
         return self.process_rows(self.graph.tensors[self._tokens.table][ids], last_only)
 
@@ -149,18 +153,17 @@ class FastEngine:
             self._core.run(
                 {self._tokens.out(): rows[done : done + count]}, {self._logits.inputs[0]: target}, last_only
             )
-            if self._count_messages:
-                self._messages.append(self._core.take_messages(count))
+            if self._record:
+                self._keep(self._core.take_messages(count), self._core.take_incidents(count))
             self._tokens_read += count
             done += count
-        self._add(self._core.plan.fixed_counters)
         return logits
 
     def close(self) -> None:
         """End the threads."""
         self._team.close()
 
-    def _process_tapped(self, ids: NDArray[np.int64], tap: Tap) -> NDArray[np.int32]:
+    def _process_tapped(self, ids: NDArray[np.int64], tap: Tap | None, tally: Tally | None) -> NDArray[np.int32]:
         """Run the NumPy path from the states as they are."""
         inner = tuple(node for node in self.graph if node is not self._tokens)
         executor = Executor(self.graph, inner, self._strict)
@@ -168,23 +171,38 @@ class FastEngine:
             executor.groups[node].variables.update({name: values.copy() for name, values in states.items()})
         rows = self.graph.tensors[self._tokens.table][ids].astype(np.int64)
         wanted = self._logits.inputs[0]
-        counted: dict[Source, NDArray[np.intp]] = {}
+        sent: dict[Source, NDArray[np.intp]] = {}
+        counted: dict[str, Integers] = {}
 
         def counting_tap(source: Source, values: Integers) -> None:
-            counted[source] = np.count_nonzero(values, axis=1)
-            tap(source, values)
+            sent[source] = np.count_nonzero(values, axis=1)
+            if tap:
+                tap(source, values)
 
-        values = executor.run({self._tokens.out(): rows}, [wanted], counting_tap)
+        def counting_tally(node: str, counts: Integers) -> None:
+            counted[node] = counts
+            if tally:
+                tally(node, counts)
+
+        values = executor.run({self._tokens.out(): rows}, [wanted], counting_tap, counting_tally)
         for node, states in self._core.states.items():
             for name, state in states.items():
                 state[:] = executor.groups[node].variables[name]
-        self._add(executor.node_counters)
-        if self._count_messages:
-            columns = [counted[source] for source in self._core.plan.messages]
-            self._messages.append(np.stack(columns, axis=1).astype(np.int32))
+        self._tapped_counters.add(executor.counters)
+        if self._record:
+            messages = [sent[source] for source in self._core.plan.messages]
+            incidents = [counted.get(node, no_counts(len(rows))) for node in self._core.plan.counting]
+            self._keep(np.stack(messages, axis=1).astype(np.int32), rows_of_incidents(np.stack(incidents, axis=1)))
         self._tokens_read += len(rows)
         return values[wanted].astype(np.int32)
 
-    def _add(self, counters: Mapping[str, Counters]) -> None:
-        for node, each in counters.items():
-            self._counters[node] = Counters.total([self._counters[node], each])
+    def _require_record(self) -> None:
+        if not self._record:
+            raise UsageError("this engine does not count by token: use FastEngine(..., record=True)")
+
+    def _keep(self, messages: NDArray[np.int32], incidents: NDArray[np.int32]) -> None:
+        """Keep the counts of tokens: messages [T, outputs], and rows of incidents."""
+        self._messages.append(messages)
+        if len(incidents):
+            incidents[:, TOKEN] += self._tokens_read
+            self._incidents.append(incidents)

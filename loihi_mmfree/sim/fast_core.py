@@ -17,17 +17,18 @@ from loihi_mmfree.fixedpoint.interpreter import Counters
 from loihi_mmfree.fixedpoint.kernels.job import Buffer, Setting, empty_job, set_buffer
 from loihi_mmfree.fixedpoint.kernels.layout import (
     ACTIVATION_FAULT,
+    COUNTERS,
     LINKS,
     MESSAGE_FAULT,
     SCRATCH,
     SHIFT_FAULT,
     TABLE_FAULT,
-    TOTALS,
     looks_up_sums,
 )
 from loihi_mmfree.loihi2.hardware import LOIHI2
 from loihi_mmfree.sim.fast_plan import make_plan
 from loihi_mmfree.sim.fast_team import Pace, ProgramLibrary, Team
+from loihi_mmfree.sim.incidents import NO_ROWS, rows_of_incidents
 
 _FAULTS = {
     TABLE_FAULT: "a table was read outside its entries",
@@ -56,8 +57,8 @@ class FastCore:
     library : ProgramLibrary
     measured : bool
         Whether one thread may do without the team while that is faster.
-    count_messages : bool
-        Count the elements of each token's messages that are not zero, for `take_messages`.
+    record : bool
+        Count by token, for `take_messages` and `take_incidents`.
 
     Attributes
     ----------
@@ -79,11 +80,11 @@ class FastCore:
         team: Team,
         library: ProgramLibrary,
         measured: bool = True,
-        count_messages: bool = False,
+        record: bool = False,
     ) -> None:
         self._part = part
         sums = tokens > 1 and _sums_are_faster()
-        self.plan = plan = make_plan(part, tokens, team.size, strict, count_messages, sums)
+        self.plan = plan = make_plan(part, tokens, team.size, strict, record, sums)
         self._team, self._library = team, library
         self._pace = Pace({team.size, 1}) if measured and plan.weights and team.size > 1 else None
         # Without weights a token has too little to do for more than one.
@@ -92,8 +93,10 @@ class FastCore:
         plan.steps[[step for step, _ in plan.structures], 2] = functions
         self._values = np.zeros(plan.values, dtype=np.int32)
         self._states = np.zeros(plan.state_size, dtype=np.int64)
-        self._counts = np.zeros((team.size, TOTALS + 2 * len(plan.steps)), dtype=np.int64)
+        self._counts = np.zeros((team.size, COUNTERS), dtype=np.int64)
+        self._tokens_read, self._counters_taken = 0, Counters()
         self._messages = np.zeros((team.size, tokens, len(plan.messages)), dtype=np.int32)
+        self._incidents = np.zeros((team.size, tokens * record, len(plan.counting), 2), dtype=np.int32)
         self._buffers: dict[Buffer, np.ndarray] = {
             Buffer.PLAN: plan.steps,
             Buffer.CODE: plan.code,
@@ -109,6 +112,7 @@ class FastCore:
             Buffer.SCRATCH: _aligned_zeros(team.size * SCRATCH),
             Buffer.COUNTERS: self._counts,
             Buffer.MESSAGES: self._messages,
+            Buffer.INCIDENTS: self._incidents,
         }
         self._job = empty_job()
         for which, array in self._buffers.items():
@@ -116,6 +120,7 @@ class FastCore:
         self._job[Setting.STRICT] = strict
         self._job[Setting.ACCUMULATOR_BITS] = LOIHI2.accumulator_bits.value
         self._job[Setting.THREADS] = team.size
+        self._job[Setting.NODES] = len(plan.counting)
         self._job_address: int = self._job.ctypes.data
         # Single numbers are written and read faster this way than in arrays.
         self._settings, self._faults = self._job.data, self._counts[:, 2].data
@@ -125,19 +130,17 @@ class FastCore:
 
     @property
     def counters(self) -> Counters:
-        """Saturations and overflows so far, without those of registers that never change."""
-        saturations = overflows = 0
+        """Saturations and overflows so far."""
+        saturations, overflows = self._fixed_counts
+        found = Counters(self._tokens_read * saturations, self._tokens_read * overflows)
         for each in self._counts[:, :2].tolist():
-            saturations += each[0]
-            overflows += each[1]
-        return Counters(saturations, overflows)
+            found.add(Counters(*each))
+        return found
 
-    @property
-    def node_counters(self) -> dict[str, Counters]:
-        """The same by node; nodes without any are left out."""
-        by_step = self._counts[:, TOTALS:].sum(axis=0).reshape(-1, 2).tolist()
-        named = zip(self.plan.names, by_step, strict=True)
-        return {name: Counters(*counted) for name, counted in named if any(counted)}
+    @cached_property
+    def _fixed_counts(self) -> tuple[int, int]:
+        saturations, overflows = self.plan.fixed_counts.sum(axis=0).tolist()
+        return saturations, overflows
 
     def take_messages(self, tokens: int) -> NDArray[np.int32]:
         """Return how many elements of each message of a call of `tokens` were not zero, and begin anew.
@@ -151,6 +154,20 @@ class FastCore:
         taken: NDArray[np.int32] = counted.sum(axis=0, dtype=np.int32)
         counted[:] = 0
         return taken
+
+    def take_incidents(self, tokens: int) -> NDArray[np.int32]:
+        """Return the saturations and overflows of a call of `tokens` as rows of `sim.incidents`, and begin anew.
+
+        Tokens are numbered from the first of the call, nodes as in `plan.counting`.
+        """
+        counters = self.counters
+        if counters == self._counters_taken:
+            return NO_ROWS
+        self._counters_taken = counters
+        counted = self._incidents[:, :tokens]
+        taken = counted.sum(axis=0, dtype=np.int32) + self.plan.fixed_counts
+        counted[:] = 0
+        return rows_of_incidents(taken)
 
     def reset(self) -> None:
         """Forget the sequence so far."""
@@ -179,8 +196,13 @@ class FastCore:
         for source, (place, width) in plan.inputs.items():
             self._values[place : place + tokens * width] = inputs[source].reshape(-1)
         if plan.direct is not None:
-            set_buffer(self._job, Buffer.LOGITS, results[plan.direct])
+            logits = results[plan.direct]
+            if last_only and not plan.last_alone:
+                logits = np.empty((tokens, logits.shape[1]), dtype=np.int32)
+            set_buffer(self._job, Buffer.LOGITS, logits)
         self._run_job(tokens, last_only)
+        if plan.direct is not None and logits is not results[plan.direct]:
+            results[plan.direct][:] = logits[-1:]
         for source, (place, width) in plan.results.items():
             values = self._values[place : place + tokens * width].reshape(tokens, width)
             results[source][:] = values[-1:] if last_only else values
@@ -221,6 +243,7 @@ class FastCore:
 
     def _run_job(self, tokens: int, last_only: bool) -> None:
         self._settings[_TOKENS], self._settings[_LAST_ONLY] = tokens, last_only
+        self._tokens_read += tokens
         if tokens > 1:
             # A prompt has work enough between two barriers for the whole team, busy machine or not.
             self._team.run(self._job_address, self._team.size)
@@ -237,8 +260,8 @@ class FastCore:
     def _raise_fault(self) -> None:
         faulty = self._counts[:, 2].nonzero()[0]
         fault, step = self._counts[faulty[0], 2:4].tolist()
-        self._counts[:, 2:TOTALS] = 0
-        self._messages[:] = 0
+        self._counts[:, 2:] = 0
+        self._messages[:], self._incidents[:] = 0, 0
         what = ", ".join(text for bit, text in _FAULTS.items() if fault & bit)
         raise SimulationError(
             f"{self.plan.names[step]}: {what}, which the proof of bounds excludes; "

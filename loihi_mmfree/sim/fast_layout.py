@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from loihi_mmfree.compiler.graph import Source
 from loihi_mmfree.fixedpoint.arithmetic import Integers
-from loihi_mmfree.fixedpoint.interpreter import Counters
 from loihi_mmfree.fixedpoint.kernels.structure import Structure
 
 MESSAGE_BITS = 32
@@ -98,11 +97,15 @@ class Plan:
         Where values come in and go out; a result of width 1 may stand for as many equal ones as are read.
     direct : Source, optional
         The result that is written to a buffer of the caller's: the logits.
+    last_alone : bool
+        Whether those of the last token can be computed alone.
     messages : tuple of Source
         What is counted, in the order of the graph.
     state_places : mapping (node, state) -> (begin, size)
-    fixed_counters : mapping node -> Counters
-        What the specification counts in every call for registers that never change; without nodes that have none.
+    counting : tuple of str
+        The nodes that count saturations and overflows, in the order of the graph.
+    fixed_counts : int64 array [counting nodes, 2]
+        What each counts at every token for registers that never change.
     weights : tuple of arrays
         The packed weights whose addresses the steps hold.
     """
@@ -122,7 +125,9 @@ class Plan:
     inputs: dict[Source, tuple[int, int]]
     results: dict[Source, tuple[int, int]]
     direct: Source | None
+    last_alone: bool
     messages: tuple[Source, ...]
     state_places: dict[tuple[str, str], tuple[int, int]]
-    fixed_counters: dict[str, Counters]
+    counting: tuple[str, ...]
+    fixed_counts: NDArray[np.int64]
     weights: tuple[NDArray[np.uint8], ...]

@@ -20,10 +20,11 @@ from loihi_mmfree.compiler.part import Part
 from loihi_mmfree.compiler.verify import node_parameters
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.arithmetic import Integers
-from loihi_mmfree.fixedpoint.interpreter import Counters
+from loihi_mmfree.fixedpoint.interpreter import no_counts
 from loihi_mmfree.fixedpoint.kernels.assemble import IMMEDIATE, WIDTH, Assembled, assemble
 from loihi_mmfree.fixedpoint.kernels.layout import (
     LINKS,
+    NODE,
     STEP_WIDTH,
     SUM_BITS,
     TILE_ROWS,
@@ -70,7 +71,7 @@ class NotPlannedError(UsageError):
 
 
 def make_plan(
-    part: Part, tokens: int, threads: int, strict: bool, count_messages: bool = False, sums: bool = False
+    part: Part, tokens: int, threads: int, strict: bool, record: bool = False, sums: bool = False
 ) -> Plan:
     """Plan a part of a network for up to `tokens` tokens at a time.
 
@@ -81,7 +82,7 @@ def make_plan(
     NotPlannedError
         Something in it is beyond the kernels.
     """
-    planner = _Planner(part, tokens, threads, strict, count_messages, sums)
+    planner = _Planner(part, tokens, threads, strict, record, sums)
     planner.add_inputs()
     for position, node in enumerate(part.nodes):
         planner.add(node, position)
@@ -91,11 +92,9 @@ def make_plan(
 class _Planner:
     """The plan so far. A phase is what lies between two barriers."""
 
-    def __init__(
-        self, part: Part, tokens: int, threads: int, strict: bool, count_messages: bool, sums: bool
-    ) -> None:
+    def __init__(self, part: Part, tokens: int, threads: int, strict: bool, record: bool, sums: bool) -> None:
         self.part, self.graph, self.sums = part, part.graph, sums
-        self.tokens, self.threads, self.strict, self.count_messages = tokens, threads, strict, count_messages
+        self.tokens, self.threads, self.strict, self.record = tokens, threads, strict, record
         self.phase = 0
         self.steps, self.names = Rows(STEP_WIDTH), list[str]()
         self.code, self.links = Rows(WIDTH), Rows(2)
@@ -110,7 +109,7 @@ class _Planner:
         self.inputs: dict[Source, tuple[int, int]] = {}
         self.state_size = self.tile = 0
         self.state_places: dict[tuple[str, str], tuple[int, int]] = {}
-        self.fixed_counters: dict[str, Counters] = {}
+        self.fixed_counts: dict[str, NDArray[np.int64]] = {}
         self.weights: list[NDArray[np.uint8]] = []
         self.roots: dict[Source, Source] = {}
         for node in part.nodes:
@@ -123,6 +122,7 @@ class _Planner:
             if isinstance(node, TernarySynapse):
                 self.slices[self._root(node.inputs[0])].add((node.first_column, node.columns))
         self.direct = next(filter(self._is_direct, part.results), None)
+        self.last_alone = False
 
     def _is_direct(self, source: Source) -> bool:
         """Whether the caller alone reads a result of a ternary synapse."""
@@ -180,9 +180,11 @@ class _Planner:
             inputs=self.inputs,
             results={source: self._result(source) for source in self.part.results if source != self.direct},
             direct=self.direct,
+            last_alone=self.last_alone,
             messages=tuple(self.messages),
             state_places=self.state_places,
-            fixed_counters=self.fixed_counters,
+            counting=tuple(self.fixed_counts),
+            fixed_counts=np.concatenate([no_counts(0), *self.fixed_counts.values()]),
             weights=tuple(self.weights),
         )
 
@@ -192,6 +194,11 @@ class _Planner:
         self.steps.extend([[*map(int, row), *[0] * (STEP_WIDTH - len(row))]])
         self.names.append(name)
         self.phase += row[0] == Step.BARRIER
+
+    def _counting_step(self, row: list[int], name: str, fixed_counts: NDArray[np.int64]) -> None:
+        """A step that counts saturations or overflows of its node; `fixed_counts` [1, 2] are those it need not."""
+        self._step([*row, *[0] * (NODE - len(row)), len(self.fixed_counts)], name)
+        self.fixed_counts[name] = fixed_counts
 
     def _await(self, slots: list[Slot], share: int | None) -> None:
         """Put a barrier where a step reads what another thread writes in this phase.
@@ -272,10 +279,14 @@ class _Planner:
         self.weights.append(packed)
         stride = packed.shape[1]
         self.tile = max(self.tile, TILE_ROWS * stride, sum_codes_words(stride) if split.sums else 0)
-        place = -1 if node.out() == self.direct else self._slot(node.out(), node.rows, everywhere=False).place
+        if node.out() == self.direct:
+            place, self.last_alone = -1, split.final
+        else:
+            place = self._slot(node.out(), node.rows, everywhere=False).place
         shape = [packed.ctypes.data, stride, node.rows]
         parts = [split.planes, split.matrices, split.totals, split.final]
-        self._step([Step.TERNARY, *shape, *parts, place, split.digits, split.sums], node.name)
+        row = [Step.TERNARY, *shape, *parts, place, split.digits, split.sums]
+        self._counting_step(row, node.name, no_counts(1))
 
     def _sum(self, node: SumSynapse) -> None:
         slot = self.slots[self._root(node.inputs[0])]
@@ -283,7 +294,7 @@ class _Planner:
             raise NotPlannedError(f"{node.name} reads a broadcast")
         self._await([slot], None)
         out = self._slot(node.out(), 1, everywhere=True)
-        self._step([Step.SUM, slot.place, slot.width, out.place], node.name)
+        self._counting_step([Step.SUM, slot.place, slot.width, out.place], node.name, no_counts(1))
 
     def _group(self, node: NeuronGroup) -> None:
         slots = [self.slots[self._root(source)] for source in node.inputs]
@@ -293,9 +304,7 @@ class _Planner:
         everywhere = node.size == 1 and not node.program.states
         self._await(slots, None if everywhere else node.size)
         constants, tables = node_parameters(self.graph, node)
-        assembled = assemble(node.program, constants, tables, self.strict)
-        if assembled.counters != Counters():
-            self.fixed_counters[node.name] = assembled.counters
+        assembled = assemble(node.program, constants, tables, self.strict, node.size)
         outputs = [
             self._slot(node.out(port.name), node.size, everywhere, port.bits) for port in node.program.outputs
         ]
@@ -312,13 +321,13 @@ class _Planner:
         self.structures.append((len(self.steps.rows), self._structure(node, assembled, slots)))
         code, first = self.code.extend(assembled.code.tolist()), self.links.extend(links)
         row = [Step.GROUP, node.size, 0, code, first, first + len(links), int(everywhere)]
-        self._step(row, node.name)
+        self._counting_step(row, node.name, assembled.fixed_counts)
         for port in node.outputs:
             self._count(node.out(port))
 
     def _count(self, source: Source) -> None:
         """Count the elements of a message that are not zero, if anybody wants to know."""
-        if self.count_messages:
+        if self.record:
             slot = self.slots[source]
             row = [Step.COUNT, slot.place, slot.width, len(self.messages), slot.everywhere, self.counted]
             self._step(row, source.node)

@@ -10,12 +10,13 @@ from lava.magma.core.process.process import ProcessServer
 from lava.magma.core.process.variable import VarServer
 from numpy.typing import NDArray
 
-from loihi_mmfree.compiler.executor import Tap
+from loihi_mmfree.compiler.executor import Tally, Tap, count_wide_sums
 from loihi_mmfree.compiler.graph import Graph, Source
-from loihi_mmfree.compiler.nodes import NeuronGroup, logits_output, token_input
+from loihi_mmfree.compiler.nodes import NeuronGroup, SumSynapse, TernarySynapse, logits_output, token_input
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.interpreter import Counters
+from loihi_mmfree.processes.neuron_group import TALLY
 from loihi_mmfree.sim.inprocess import InProcessRuntime
 from loihi_mmfree.sim.lava_graph import LavaGraph, SimulationConfig, build
 from loihi_mmfree.sim.runtime import NetworkRuntime
@@ -47,7 +48,8 @@ class LavaNetwork:
     kernels : {"compiled", "numpy"}
         What processes compute with.
     taps : bool
-        Let the host read every message, for `process(ids, tap)`. Costs a channel for each.
+        Let the host read every message, for `process(ids, tap)`, and at operator granularity what neuron groups
+        count, for `process(ids, tap, tally)`. Costs a channel for each.
 
     Raises
     ------
@@ -73,7 +75,8 @@ class LavaNetwork:
         self._burst = 1
         if runtime not in RUNTIMES:
             raise UsageError(f"runtime: unknown {runtime!r}; known: {', '.join(RUNTIMES)}")
-        self._lava = build(graph, granularity, strict, kernels)
+        self._lava = build(graph, granularity, strict, kernels, tally=taps)
+        self._strict = strict
         self._tapped = tuple(self._lava.ports) if taps else ()
         for source in self._tapped:
             self._lava.ports[source].flag_external_pipe()
@@ -112,14 +115,8 @@ class LavaNetwork:
     @property
     def counters(self) -> Counters:
         """Saturations and, if strict, overflows since the network was made."""
-        return Counters.total(self.node_counters.values())
-
-    @property
-    def node_counters(self) -> dict[str, Counters]:
-        """The same by process that counts: by neuron group, or by block where those are processes."""
-        processes = self._lava.processes.items()
-        counted = {name: process.counters.get() for name, process in processes if hasattr(process, "counters")}
-        return {name: Counters(*map(int, each)) for name, each in counted.items()}
+        counting = (process for process in self._lava.processes.values() if hasattr(process, "counters"))
+        return Counters.total(Counters(*process.counters.get().tolist()) for process in counting)
 
     def state(self, node: str) -> Mapping[str, Integers]:
         """Return the state variables of a neuron group, after the last token processed.
@@ -139,7 +136,9 @@ class LavaNetwork:
         for variable in self._lava.states.values():
             variable.set(np.zeros(variable.shape, dtype=np.int64))
 
-    def process(self, ids: NDArray[np.int64], tap: Tap | None = None) -> NDArray[np.int32]:
+    def process(
+        self, ids: NDArray[np.int64], tap: Tap | None = None, tally: Tally | None = None
+    ) -> NDArray[np.int32]:
         """Read tokens and return the logits after each of them.
 
         The tokens enter one a time step, and the call returns when the last one's logits have left. So a prompt
@@ -152,14 +151,19 @@ class LavaNetwork:
         tap : callable, optional
             Called with (Source, int64 array [T, n]) for every message between processes, in the order of the
             graph, after the last token. For a network made with `taps`.
+        tally : callable, optional
+            Called with (node, int64 array [T, 2]) for every node that counts: saturations and overflows. Likewise,
+            and at operator granularity.
 
         Returns
         -------
         int32 array [T, V]
             Times `logit_scale`, the real logits.
         """
-        if tap is not None and not self._tapped:
+        if (tap or tally) and not self._tapped:
             raise UsageError("this network was made without taps: use LavaNetwork(..., taps=True)")
+        if tally and not any(source.port == TALLY for source in self._tapped):
+            raise UsageError("what nodes count by token is known at operator granularity only")
         rows = self.graph.tensors[self._tokens.table][ids].astype(np.int32)
         try:
             self._set_burst(len(rows))
@@ -167,15 +171,24 @@ class LavaNetwork:
         except BaseException:
             self.close()
             raise
-        if tap is not None:
-            for source, values in messages.items():
+        for source, values in messages.items():
+            if tap and source.port != TALLY:
                 tap(source, values)
+            if tally:
+                self._tally(source, values, tally)
         return logits
 
     def close(self) -> None:
         """End the network. Does nothing the second time."""
         self._runtime.abort()
         _forget(self._lava)
+
+    def _tally(self, source: Source, values: Integers, tally: Tally) -> None:
+        """Hand on what a neuron group counted, or count what a synapse sent."""
+        if source.port == TALLY:
+            tally(source.node, values)
+        elif self._strict and isinstance(self.graph.by_name[source.node], TernarySynapse | SumSynapse):
+            tally(source.node, count_wide_sums(values))
 
     def _set_burst(self, tokens: int) -> None:
         """Tell the processes how many tokens enter together, if that has changed and if they have to know."""

@@ -24,7 +24,7 @@ from loihi_mmfree.compiler.verify import node_parameters
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.processes.block import Block, BlockModel
 from loihi_mmfree.processes.host import LogitsSink, TokenSource
-from loihi_mmfree.processes.neuron_group import NeuronGroup, NeuronGroupModel
+from loihi_mmfree.processes.neuron_group import TALLY, NeuronGroup, NeuronGroupModel
 from loihi_mmfree.processes.scheduled import ScheduledProcess, model_with_ports
 from loihi_mmfree.processes.synapse import Delay, TernaryDenseModel, ternary_dense
 from loihi_mmfree.sim.fast_executor import FastExecutors
@@ -45,7 +45,7 @@ class LavaGraph:
     processes : dict name -> AbstractProcess
         By node at operator granularity, else by block; the host's ends among them.
     ports : dict Source -> OutPort
-        Every message that travels between processes.
+        Every message that travels between processes, and what neuron groups send of what they count.
     sent : dict Source -> int
         The time step, counted from a token's entry, in which its message is sent.
     states : dict (node, state) -> Var
@@ -83,7 +83,9 @@ class LavaGraph:
         return next(each for each in self.processes.values() if isinstance(each, LogitsSink))
 
 
-def build(graph: Graph, granularity: str, strict: bool, kernels: str = "compiled") -> LavaGraph:
+def build(
+    graph: Graph, granularity: str, strict: bool, kernels: str = "compiled", tally: bool = False
+) -> LavaGraph:
     """Make and connect the processes of a lowered graph.
 
     Parameters
@@ -97,6 +99,8 @@ def build(graph: Graph, granularity: str, strict: bool, kernels: str = "compiled
         Check every register against its declared width and count overflows.
     kernels : {"compiled", "numpy"}
         What processes compute with.
+    tally : bool
+        At operator granularity, give neuron groups a port for what they count.
 
     Raises
     ------
@@ -111,7 +115,7 @@ def build(graph: Graph, granularity: str, strict: bool, kernels: str = "compiled
     executors = FastExecutors() if kernels == "compiled" else None
     with _root_logger_unchanged():
         if granularity == "operator":
-            return _operators(graph, strict, executors)
+            return _operators(graph, strict, executors, tally)
         return _blocks(graph, BLOCK_NAMES[granularity], strict, executors)
 
 
@@ -133,15 +137,16 @@ class SimulationConfig(Loihi2SimCfg):
         return model_with_ports(own_ports[type(process)], *ports)
 
 
-def _operators(graph: Graph, strict: bool, executors: FastExecutors | None) -> LavaGraph:
+def _operators(graph: Graph, strict: bool, executors: FastExecutors | None, tally: bool) -> LavaGraph:
     built = LavaGraph(depth_of(graph), executors=executors)
     received = offsets(graph)
     for node in graph:
-        process = _operator(graph, node, received[node.name], built.depth, strict, executors)
+        process = _operator(graph, node, received[node.name], built.depth, strict, executors, tally)
         built.processes[node.name] = process
         for source, port in zip(node.inputs, _in_ports(node, process), strict=True):
             built.ports[source].connect(port)
-        for name in node.outputs:
+        counts = tally and isinstance(node, nodes.NeuronGroup)
+        for name in [*node.outputs, TALLY] if counts else node.outputs:
             source = node.out(name)
             built.ports[source] = process.a_out if isinstance(node, nodes.Synapse) else getattr(process, name)
             built.sent[source] = received[node.name] + latency(node)
@@ -151,7 +156,13 @@ def _operators(graph: Graph, strict: bool, executors: FastExecutors | None) -> L
 
 
 def _operator(
-    graph: Graph, node: Node, offset: int, depth: int, strict: bool, executors: FastExecutors | None = None
+    graph: Graph,
+    node: Node,
+    offset: int,
+    depth: int,
+    strict: bool,
+    executors: FastExecutors | None = None,
+    tally: bool = False,
 ) -> AbstractProcess:
     executor = executors.of_node(graph, node, strict) if executors is not None else None
     match node:
@@ -179,6 +190,7 @@ def _operator(
                 depth=depth,
                 strict=strict,
                 executor=executor,
+                tally=tally,
             )
         case _:
             raise TypeError(f"{node.name}: {type(node).__name__} is not a lowered node")

@@ -1,4 +1,4 @@
-"""Running a network and counting what it sends, whatever runs it."""
+"""Running a network and counting what it sends and clamps, whatever runs it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Recording:
-    """A backend that counts messages.
+    """A backend that counts by token.
 
     Parameters
     ----------
@@ -57,15 +57,16 @@ class Recording:
     @property
     def activity(self) -> Activity:
         """What was sent so far."""
-        counters = self._backend.node_counters
         if self._recorder is not None:
-            return self._recorder.activity(counters, self._origin)
+            return self._recorder.activity(self._origin)
         assert isinstance(self._backend, FastEngine)
-        return recorded_activity(self._graph, self._backend.messages, counters, self._origin)
+        return recorded_activity(self._graph, self._backend.messages, self._backend.incidents, self._origin)
 
     def process(self, ids: NDArray[np.int64]) -> NDArray[np.int32]:
         """Read tokens and return the logits after each of them."""
-        return self._backend.process(ids, self._recorder)
+        if self._recorder is None:
+            return self._backend.process(ids)
+        return self._backend.process(ids, self._recorder, self._recorder.tally)
 
     def close(self) -> None:
         """Release the backend."""
@@ -84,7 +85,7 @@ def open_recording(
     """
     origin = f"{backend}, {kernels} kernels" if backend == "engine" else f"{backend}, {granularity}"
     if backend == "engine" and kernels == "compiled":
-        return Recording(net, FastEngine(net.graph, strict=True, count_messages=True), origin, histograms)
+        return Recording(net, FastEngine(net.graph, strict=True, record=not histograms), origin, histograms)
     if backend == "engine":
         return Recording(net, Engine(net.graph, strict=True), origin, histograms)
     if backend == "sim" and granularity == "operator":

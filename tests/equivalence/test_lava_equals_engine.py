@@ -14,10 +14,12 @@ from safetensors.torch import save_file
 from loihi_mmfree.checkpoint import ModelConfig, expected_shapes, open_checkpoint
 from loihi_mmfree.compiler.artifact import Net
 from loihi_mmfree.compiler.config import CompileConfig
-from loihi_mmfree.compiler.executor import Executor
+from loihi_mmfree.compiler.executor import Executor, counting_nodes
 from loihi_mmfree.compiler.graph import Graph, Node, Source
-from loihi_mmfree.compiler.nodes import NeuronGroup, TokenIn
+from loihi_mmfree.compiler.nodes import NeuronGroup, SumSynapse, TernarySynapse, TokenIn
 from loihi_mmfree.compiler.pipeline import compile_graph, golden_messages
+from loihi_mmfree.errors import UsageError
+from loihi_mmfree.loihi2.hardware import LOIHI2
 from loihi_mmfree.sim.engine import Engine
 from loihi_mmfree.sim.lava import LavaNetwork
 
@@ -168,6 +170,35 @@ def test_overflows_are_counted_as_by_the_engine(smallest_graph: Graph, granulari
         network.process(random_ids(5, 23))
         assert network.counters == engine.counters
         assert network.counters.overflows > 0
+
+
+@pytest.mark.parametrize("kernels", ["compiled", "numpy"])
+def test_what_every_node_counts_at_every_token_is_what_the_engine_counts(
+    smallest_graph: Graph, kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, ids = narrow_registers(smallest_graph), random_ids(5, 23)
+    narrow = replace(LOIHI2, accumulator_bits=replace(LOIHI2.accumulator_bits, value=6))
+    monkeypatch.setattr("loihi_mmfree.compiler.executor.LOIHI2", narrow)
+    expected: dict[str, np.ndarray] = {}
+    found: dict[str, list[np.ndarray]] = {}
+    Engine(graph, strict=True).process(ids, tally=lambda node, counts: expected.update({node: counts}))
+    with LavaNetwork(graph, taps=True, kernels=kernels) as network:
+        for some in (ids[:3], ids[3:4], ids[4:]):
+            network.process(some, tally=lambda node, counts: found.setdefault(node, []).append(counts))
+    assert set(found) == set(expected) == set(counting_nodes(graph))
+    assert {type(graph.by_name[node]) for node, counts in expected.items() if counts.any()} == {
+        NeuronGroup, TernarySynapse, SumSynapse,
+    }  # fmt: skip
+    for node, counts in expected.items():
+        np.testing.assert_array_equal(np.concatenate(found[node]), counts, err_msg=node)
+
+
+def test_what_nodes_count_by_token_is_known_at_operator_granularity_only(smallest_graph: Graph) -> None:
+    with (
+        LavaNetwork(smallest_graph, "block", taps=True) as network,
+        pytest.raises(UsageError, match="operator granularity only"),
+    ):
+        network.process(random_ids(1, 23), tally=lambda node, counts: None)
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from loihi_mmfree.fixedpoint.interpreter import (
     Counters,
     Machine,
-    count_overflows,
+    overflowing,
     recurrence,
     run_program,
 )
@@ -70,11 +70,12 @@ LOADED_FROM = {"input": 0, "state": 1, "constant": 2}
 
 def one_step(
     program: Program, inputs: Numbers, states: Numbers, constants: Numbers, tables: Mapping[str, list[int]]
-) -> tuple[Numbers, Numbers]:
-    """Outputs and next states of one neuron in one time step, instruction after instruction."""
+) -> tuple[Numbers, Numbers, tuple[int, int]]:
+    """Outputs, next states, saturations and overflows of one neuron in one time step."""
     registers: Numbers = {}
     outputs: Numbers = {}
     following = dict(states)
+    saturations = overflows = 0
     for each in program.instructions:
         names = each.operands
         if each.operation in LOADED_FROM:
@@ -86,30 +87,35 @@ def one_step(
         elif each.operation == "send":
             outputs[names[0]] = registers[names[1]]
         else:
-            arguments = (registers[name] for name in names)
+            arguments = [registers[name] for name in names]
             registers[each.target] = ORACLE[each.operation](each.immediate, *arguments)
-    return outputs, following
+            saturations += each.operation == "saturate" and registers[each.target] != arguments[0]
+        if each.target:
+            overflows += not -(2 ** (each.bits - 1)) <= registers[each.target] < 2 ** (each.bits - 1)
+    return outputs, following, (saturations, overflows)
 
 
-def run_oracle(case: Any) -> tuple[dict[str, list[list[int]]], dict[str, list[int]]]:
-    """Outputs [T][n] and final states [n] of a case."""
+def run_oracle(case: Any) -> tuple[dict[str, list[list[int]]], dict[str, list[int]], list[list[int]]]:
+    """Outputs [T][n], final states [n], saturations and overflows [T][2] of a case."""
     steps, size = next(iter(case.inputs.values())).shape
     outputs: dict[str, list[list[int]]] = {
         port.name: [[0] * size for _ in range(steps)] for port in case.program.outputs
     }
     final: dict[str, list[int]] = {port.name: [0] * size for port in case.program.states}
+    counted = [[0, 0] for _ in range(steps)]
     tables = {name: table.tolist() for name, table in case.tables.items()}
     for neuron in range(size):
         constants = {name: int(np.broadcast_to(v, size)[neuron]) for name, v in case.constants.items()}
         states = {name: int(v[neuron]) for name, v in case.states.items()}
         for step in range(steps):
             inputs = {name: int(v[step, neuron]) for name, v in case.inputs.items()}
-            sent, states = one_step(case.program, inputs, states, constants, tables)
+            sent, states, found = one_step(case.program, inputs, states, constants, tables)
+            counted[step] = [before + more for before, more in zip(counted[step], found, strict=True)]
             for name, value in sent.items():
                 outputs[name][step][neuron] = value
         for name, value in states.items():
             final[name][neuron] = value
-    return outputs, final
+    return outputs, final, counted
 
 
 def run(case: Any, strict: bool = False) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], Counters]:
@@ -128,7 +134,7 @@ class TestRandomPrograms:
     def test_every_register_is_what_python_integers_give(self, cases: Cases, data: st.DataObject) -> None:
         case = data.draw(cases())
         outputs, states, _ = run(case)
-        expected_outputs, expected_states = run_oracle(case)
+        expected_outputs, expected_states, _ = run_oracle(case)
         assert {name: value.tolist() for name, value in outputs.items()} == expected_outputs
         assert {name: value.tolist() for name, value in states.items()} == expected_states
 
@@ -150,6 +156,20 @@ class TestRandomPrograms:
 
     @settings(max_examples=100, deadline=None)
     @given(data=st.data())
+    def test_saturations_and_overflows_of_every_time_step_are_counted_neuron_by_neuron(
+        self, cases: Cases, data: st.DataObject
+    ) -> None:
+        case = narrowed(data.draw(cases()))
+        machine = Machine(
+            case.constants, case.tables, strict=True, neurons=next(iter(case.inputs.values())).shape[1]
+        )
+        run_program(case.program, machine, case.inputs, dict(case.states))
+        counted = run_oracle(case)[2]
+        assert machine.counted.tolist() == counted
+        assert machine.counters == Counters(*np.sum(counted, axis=0).tolist())
+
+    @settings(max_examples=100, deadline=None)
+    @given(data=st.data())
     def test_registers_wide_enough_never_overflow(self, cases: Cases, data: st.DataObject) -> None:
         assert run(data.draw(cases()), strict=True)[2].overflows == 0
 
@@ -167,6 +187,12 @@ class TestRandomPrograms:
     ) -> None:
         first, _, last = recurrence(data.draw(cases(stateful=True)).program)
         assert not any(each.operation in ("state", "store") for each in first + last)
+
+
+def narrowed(case: Any) -> Any:
+    """The case with every register declared as 3 bits wide, so that many overflow."""
+    narrow = tuple(replace(each, bits=3) if each.target else each for each in case.program.instructions)
+    return replace(case, program=replace(case.program, instructions=narrow))
 
 
 def echo(bits: int, build: Callable[[ProgramBuilder, str], str]) -> Program:
@@ -217,7 +243,34 @@ class TestCounters:
         assert machine.counters.overflows == 0
 
     def test_a_signed_register_holds_one_more_negative_than_positive_value(self) -> None:
-        assert count_overflows(np.array([-9, -8, 7, 8]), bits=4) == 2
+        assert overflowing(np.array([-9, -8, 7, 8]), bits=4).tolist() == [True, False, False, True]
+
+    def test_counts_stand_by_time_step(self) -> None:
+        builder = ProgramBuilder()
+        x = builder.input("x", 8)
+        total = builder.add(builder.state("h", 5), builder.saturate(x, 4), bits=5)
+        builder.store("h", total)
+        builder.send("out", total)
+        machine = Machine({}, {}, strict=True)
+        values, states = np.array([[9, 1], [7, 9], [0, 3]]), {"h": np.zeros(2, dtype=np.int64)}
+        run_program(builder.build(), machine, {"x": values}, states)
+        # Sums: 7 and 1, 14 and 8, 14 and 11.
+        assert machine.counted.tolist() == [[1, 0], [1, 0], [0, 0]]
+        run_program(builder.build(), machine, {"x": values}, states)
+        # Sums: 21 and 12, then 28 and 19, then 28 and 22; a state that does not fit overflows where it is loaded.
+        assert machine.counted.tolist() == [[1, 1], [1, 3], [0, 4]]
+        assert machine.counters == Counters(saturations=4, overflows=8)
+
+    @pytest.mark.parametrize("neurons", [1, 3])
+    def test_what_is_the_same_for_all_neurons_counts_for_each_of_them_in_each_time_step(
+        self, neurons: int
+    ) -> None:
+        builder = ProgramBuilder()
+        alike = builder.saturate(builder.immediate(100), 4)
+        builder.send("out", builder.add(builder.input("x", 8), alike))
+        machine = Machine({}, {}, neurons=neurons)
+        run_program(builder.build(), machine, {"x": np.zeros((2, 1), dtype=np.int64)}, {})
+        assert machine.counted.tolist() == [[neurons, 0], [neurons, 0]]
 
 
 class TestStates:

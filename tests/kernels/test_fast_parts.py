@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,13 +14,13 @@ from loihi_mmfree.compiler.nodes import (
     Delay,
     LogitsOut,
     NeuronGroup,
+    SumSynapse,
     TernarySynapse,
     TokenIn,
     block_of,
 )
 from loihi_mmfree.compiler.part import Part, PartExecutor
 from loihi_mmfree.errors import SimulationError, UsageError
-from loihi_mmfree.fixedpoint.interpreter import Counters
 from loihi_mmfree.fixedpoint.program import Program, ProgramBuilder
 from loihi_mmfree.fixedpoint.ternary import pack_ternary
 from loihi_mmfree.sim.engine import Engine
@@ -173,7 +174,7 @@ def messages_by_numpy(graph: Graph, ids: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("last_only", [False, True])
 def test_every_tokens_messages_are_counted_exactly(tiny_net: Net, threads: int, last_only: bool) -> None:
     ids = np.random.default_rng(1).integers(0, 512, 150)
-    fast = FastEngine(tiny_net.graph, threads=threads, count_messages=True)
+    fast = FastEngine(tiny_net.graph, threads=threads, record=True)
     fast.process(ids[:1])
     fast.process(ids[1:141], last_only=last_only)
     fast.process(ids[141:144], last_only=last_only)
@@ -182,36 +183,105 @@ def test_every_tokens_messages_are_counted_exactly(tiny_net: Net, threads: int, 
     fast.close()
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_counters_stand_by_node_as_numpy_gives_them(threads: int) -> None:
+def clamps_what_is_alike() -> Program:
+    """Passes its input on; beside it, what is the same for all neurons is clamped and overflows."""
+    builder = ProgramBuilder()
+    builder.send("out", builder.input("value", 24))
+    clamped = builder.saturate(builder.immediate(100), 4)
+    builder.send("alike", builder.add(clamped, clamped, bits=4))
+    return builder.build()
+
+
+def counting_graph(size: int) -> Graph:
+    """Every kind of node that counts, each of which has something to count at some tokens."""
     random = np.random.default_rng(3)
-    size = 200
     tensors: dict[str, np.ndarray] = {
         "table": random.integers(-(2**23), 2**23, (VOCABULARY, size)).astype(np.int32),
         "head": pack_ternary(random.integers(-1, 2, (VOCABULARY, size)).astype(np.int8)),
     }
     nodes = (
         TokenIn("tokens", (), size, "table"),
-        group("first", size, passes_on(24), Source("tokens")),
+        group("first", size, clamps_what_is_alike(), Source("tokens")),
         group("clamps", size, adds_up(1, 12), Source("first")),
-        TernarySynapse("overflows", (Source("first"),), VOCABULARY, size, "head", 0, size),
-        LogitsOut("logits", (Source("overflows"),), VOCABULARY, 1.0),
+        SumSynapse("sum", (Source("first"),), size),
+        group("single", 1, narrows(30, 26), Source("sum")),
+        group("last", size, passes_on(24), Source("first")),
+        TernarySynapse("products", (Source("last"),), VOCABULARY, size, "head", 0, size),
+        LogitsOut("logits", (Source("products"),), VOCABULARY, 1.0),
     )
-    specification = Engine(Graph(nodes, tensors), strict=True)
-    fast = FastEngine(specification.graph, strict=True, threads=threads)
-    for length in (70, 1, 3):
-        ids = random.integers(0, VOCABULARY, length)
-        np.testing.assert_array_equal(fast.process(ids), specification.process(ids))
-    counted = {node: each for node, each in specification.node_counters.items() if each != Counters()}
-    assert set(counted) == {"clamps", "overflows"}
-    assert fast.node_counters == counted
+    return Graph(nodes, tensors)
+
+
+def narrows(bits: int, least: int) -> Program:
+    """One input, which may overflow, sent saturated."""
+    builder = ProgramBuilder()
+    builder.send("out", builder.saturate(builder.input("value", bits), least))
+    return builder.build()
+
+
+def counted_by_numpy(graph: Graph, ids: np.ndarray) -> dict[str, np.ndarray]:
+    """Saturations and overflows [T, 2] of every node."""
+    found: dict[str, np.ndarray] = {}
+    Engine(graph, strict=True).process(ids, tally=lambda node, counts: found.update({node: counts}))
+    return found
+
+
+@pytest.mark.parametrize("last_only", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_saturations_and_overflows_stand_by_token_and_node_as_numpy_gives_them(
+    threads: int, last_only: bool
+) -> None:
+    graph = counting_graph(200)
+    ids = np.random.default_rng(4).integers(0, VOCABULARY, 90)
+    fast = FastEngine(graph, strict=True, threads=threads, record=True)
+    for part in (ids[:70], ids[70:71], ids[71:73]):
+        fast.process(part, last_only=last_only)
+    fast.process(ids[73:80], tap=lambda source, values: None)
+    fast.process(ids[80:])
+    found = np.zeros((90, len(fast.incidents.nodes), 2), dtype=np.int64)
+    for token, node, *counts in fast.incidents.rows:
+        found[token, node] += counts
+    expected = counted_by_numpy(graph, ids)
+    assert {node for node, counts in expected.items() if counts.any()} == {
+        "first", "clamps", "sum", "single", "products",
+    }  # fmt: skip
+    if last_only:
+        # Of the first 64 tokens, which go through together, the last one's logits alone are computed.
+        expected["products"][:63] = 0
+    for number, node in enumerate(fast.incidents.nodes):
+        np.testing.assert_array_equal(found[:, number], expected[node], err_msg=node)
+    fast.close()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_last_logits_alone_where_others_read_what_the_head_reads(threads: int) -> None:
+    graph = counting_graph(200)
+    products = graph.by_name["products"]
+    graph = graph.with_nodes(
+        replace(node, inputs=(Source("first"),)) if node is products else node for node in graph
+    )
+    ids = np.random.default_rng(4).integers(0, VOCABULARY, 90)
+    fast = FastEngine(graph, threads=threads)
+    np.testing.assert_array_equal(fast.process(ids, last_only=True), Engine(graph).process(ids)[-1:])
+    fast.close()
+
+
+@pytest.mark.parametrize("record", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_totals_are_those_of_numpy_whether_tokens_are_recorded_or_not(threads: int, record: bool) -> None:
+    graph = counting_graph(200)
+    ids = np.random.default_rng(4).integers(0, VOCABULARY, 90)
+    specification, fast = Engine(graph, strict=True), FastEngine(graph, True, threads, record)
+    for part in (ids[:70], ids[70:71], ids[71:]):
+        np.testing.assert_array_equal(fast.process(part), specification.process(part))
     assert fast.counters == specification.counters
     fast.close()
 
 
 def test_counting_changes_nothing(tiny_net: Net) -> None:
     ids = np.random.default_rng(2).integers(0, 512, 20)
-    plain, counting = FastEngine(tiny_net.graph), FastEngine(tiny_net.graph, count_messages=True)
+    plain, counting = FastEngine(tiny_net.graph), FastEngine(tiny_net.graph, record=True)
     np.testing.assert_array_equal(counting.process(ids), plain.process(ids))
-    with pytest.raises(UsageError, match="count_messages=True"):
-        _ = plain.messages
+    for what in ("messages", "incidents"):
+        with pytest.raises(UsageError, match="record=True"):
+            getattr(plain, what)

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from loihi_mmfree.fixedpoint.interpreter import Counters, Machine, run_program
+from loihi_mmfree.fixedpoint.interpreter import Machine, run_program
 from loihi_mmfree.fixedpoint.program import Instruction, Port, Program, ProgramBuilder
 
 pytest.importorskip("numba")
@@ -40,10 +40,10 @@ def compile_structure(structure: Structure) -> CompiledPrograms:
 
 def run_compiled(
     program: Program, constants: Arrays, tables: Arrays, inputs: Arrays, states: Arrays
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], Counters, int]:
-    """Run a program on [T, n] inputs as machine code; returns outputs, states, counts, faults."""
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray, int]:
+    """Run a program on [T, n] inputs as machine code; returns outputs, states, counts [T, 2], faults."""
     shape = next(iter(inputs.values())).shape
-    assembled = assemble(program, constants, tables, strict=True)
+    assembled = assemble(program, constants, tables, strict=True, neurons=shape[1])
     structure = Structure(
         code=tuple(map(tuple, assembled.code[:, :5].tolist())),
         fixed=tuple((register, value.size > 1) for register, value in assembled.fixed),
@@ -61,7 +61,7 @@ def run_compiled(
     outputs = {port.name: np.full(shape, 77, dtype=np.int32) for port in program.outputs}
     after = {name: value.copy() for name, value in states.items()}
     stored = [tables[name].astype(np.int32) for name in program.tables]
-    counters = np.array([assembled.counters.saturations, assembled.counters.overflows, 0], dtype=np.int64)
+    counters, counted = np.zeros(3, dtype=np.int64), []
     for token in range(shape[0]):
         buffers = [each[token] for each in (*arriving, *outputs.values())]
         buffers += [after[port.name] for port in program.states] + [value for _, value in assembled.fixed]
@@ -69,15 +69,16 @@ def run_compiled(
         links += [number for each in stored for number in (each.ctypes.data, each.size)]
         addresses = np.array([*links, 0], dtype=np.int64)
         function(shape[1], assembled.code.ctypes.data, addresses.ctypes.data, counters.ctypes.data)
-    saturations, overflows, fault = counters.tolist()
-    return outputs, after, Counters(saturations, overflows), fault
+        counted.append(counters[:2].copy())
+        counters[:2] = 0
+    return outputs, after, np.stack(counted) + assembled.fixed_counts, int(counters[2])
 
 
 def assert_equal_to_specification(program: Program, constants: Arrays, tables: Arrays, inputs: Arrays) -> None:
     shape = next(iter(inputs.values())).shape
     states = {port.name: np.arange(shape[1], dtype=np.int64) - 5 for port in program.states}
-    outputs, after, counters, fault = run_compiled(program, constants, tables, inputs, states)
-    specification = Machine(constants, tables, strict=True)
+    outputs, after, counted, fault = run_compiled(program, constants, tables, inputs, states)
+    specification = Machine(constants, tables, strict=True, neurons=shape[1])
     expected_states = dict(states)
     expected = run_program(program, specification, inputs, expected_states)
     assert fault == 0
@@ -85,7 +86,7 @@ def assert_equal_to_specification(program: Program, constants: Arrays, tables: A
         np.testing.assert_array_equal(outputs[name], np.broadcast_to(value, shape), err_msg=name)
     for name, value in expected_states.items():
         np.testing.assert_array_equal(after[name], value, err_msg=name)
-    assert counters == specification.counters
+    np.testing.assert_array_equal(counted, specification.counted)
 
 
 def one_instruction(operation: str, operands: int, immediate: int, bits: int = 24) -> Program:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 from loihi_mmfree import api
+from loihi_mmfree.cli.main import app
 from loihi_mmfree.compiler.artifact import Net
 from loihi_mmfree.compiler.nodes import NeuronGroup
 from loihi_mmfree.errors import BackendUnavailableError
 from loihi_mmfree.loihi2 import backend
+from loihi_mmfree.report.core_activity import expect_activity
+from loihi_mmfree.report.profiler import Probes
+from loihi_mmfree.sim.activity_file import save_activity
 from loihi_mmfree.sim.engine import Engine
 
 Register = Callable[..., None]
@@ -31,13 +38,13 @@ class StandInEntryPoint:
         return self.registered
 
 
-@dataclass(frozen=True)
-class StandInProfiler:
-    """What Lava's profiler lets one read after a run; the numbers are made up."""
-
-    execution_time: float = 0.5
-    energy: float = 2.0
-    static_energy: float = 1.5
+def stand_in_probes() -> Probes:
+    """What a run was measured with: made-up numbers, read as Lava's profiler is."""
+    return Probes(
+        power=SimpleNamespace(total_power=4.0, static_total_power=3.0, vdd_power=1.0),
+        time=SimpleNamespace(avg_time_per_step=1e5),
+        activity=SimpleNamespace(core_idx=[3], syn_ops=[600], dendrite_updates=[60], spikes_in=[6], axon_out=[12]),
+    )
 
 
 class StandInRunner:
@@ -57,9 +64,9 @@ class StandInRunner:
         return self._engine.counters
 
     @property
-    def profiler(self) -> StandInProfiler | None:
-        assert not self.running, "a profiler is read after the network has stopped"
-        return StandInProfiler() if self._profile else None
+    def probes(self) -> Probes | None:
+        assert not self.running, "probes are read after the network has stopped"
+        return stand_in_probes() if self._profile else None
 
     def process(self, ids: NDArray[np.int64]) -> NDArray[np.int32]:
         return self._engine.process(ids)
@@ -112,7 +119,7 @@ def test_the_runner_gets_the_network_and_the_models_of_its_roles(tiny_net: Net, 
     assert isinstance(runner, StandInRunner)
     assert runner.models == roles(tiny_net)
     runner.close()
-    assert runner.profiler is None
+    assert runner.probes is None
 
 
 def test_run_reads_and_generates_on_the_chip(tiny_net: Net, register: Register) -> None:
@@ -127,6 +134,37 @@ def test_profile_measures_a_run(tiny_net: Net, register: Register) -> None:
     assert len(result.new_ids) == 4
     document = profile.to_dict()
     assert document["measurement_method"] == "lava-loihi profiler"
-    assert document["tokens"] == 6
-    assert document["tokens_per_s"] == {**document["tokens_per_s"], "value": 12.0, "source": "measured"}
-    assert document["dynamic_energy_joules"]["value"] == pytest.approx(0.5)
+    assert document["tokens"] == document["steps"] == 6  # The engine counts one step a token.
+    assert document["tokens_per_s"] == {**document["tokens_per_s"], "value": 10.0, "source": "measured"}
+    assert document["dynamic_energy_joules"]["value"] == pytest.approx(0.6)
+    assert document["activity"]["per_token"]["synaptic_operations"]["value"] == 100
+
+
+def test_the_activity_recorded_for_a_network_is_put_beside_that_of_the_chip(
+    net_copy: Path, register: Register
+) -> None:
+    net = api.load(net_copy)
+    register(roles(net), {"mine": StandInRunner})
+    activity = api.run(net, [1, 2, 3], 4, activity=True).activity
+    assert activity is not None
+    save_activity(net_copy, activity)
+    _, profile = api.profile(net, [1, 2, 3], 4)
+    assert profile.expected == expect_activity(net)
+    assert profile.expected is not None
+
+
+def test_the_command_prints_what_was_measured_beside_what_was_expected(net_copy: Path, register: Register) -> None:
+    net = api.load(net_copy)
+    register(roles(net), {"mine": StandInRunner})
+    run = ["run", str(net_copy), "--ids", "1,2,3", "-n", "4", "--ignore-eos"]
+    chip = [*run, "--backend", "loihi2", "--profile"]
+    unrecorded = CliRunner().invoke(app, chip).output
+    assert "energy of vdd" in unrecorded
+    assert "run --activity" in unrecorded
+    CliRunner().invoke(app, [*run, "--backend", "engine", "--activity"])
+    recorded = CliRunner().invoke(app, chip).output
+    assert "expected: as recorded for 6 tokens (engine, compiled kernels)" in recorded
+    (row,) = (line.split() for line in recorded.splitlines() if "synaptic operations" in line)
+    expected = expect_activity(net)
+    assert expected is not None
+    assert row[2:4] == ["100.0", f"{expected.per_token['synaptic_operations']:,.1f}"]

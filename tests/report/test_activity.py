@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from loihi_mmfree.compiler.artifact import Net
-from loihi_mmfree.compiler.graph import Source
+from loihi_mmfree.compiler.graph import Graph, Source
 from loihi_mmfree.compiler.nodes import NeuronGroup, SumSynapse, TernarySynapse
 from loihi_mmfree.sim.activity import (
     Activity,
@@ -22,6 +22,7 @@ from loihi_mmfree.sim.activity import (
 )
 from loihi_mmfree.sim.engine import Engine
 from loihi_mmfree.sim.fast import FastEngine
+from loihi_mmfree.sim.incidents import Incidents
 from loihi_mmfree.sim.recording import Recording
 
 
@@ -30,7 +31,7 @@ def numpy_engine(net: Net) -> Engine:
 
 
 def compiled_engine(net: Net) -> FastEngine:
-    return FastEngine(net.graph, strict=True, count_messages=True)
+    return FastEngine(net.graph, strict=True, record=True)
 
 
 def record(net: Net, open_engine: Callable[[Net], Engine | FastEngine] = numpy_engine) -> Activity:
@@ -107,17 +108,40 @@ def test_lava_counts_what_the_engine_counts(fixture: str, request: pytest.Fixtur
     assert replace(activity, origin="golden ids") == record(net)
 
 
-def test_saturations_are_those_of_the_nodes_that_clamp(demo_net: Net) -> None:
+def tallied(graph: Graph, ids: np.ndarray) -> dict[str, list[list[int]]]:
+    """Saturations and overflows of every token at the nodes that have any, as the specification counts them."""
+    found: dict[str, list[list[int]]] = {}
+
+    def note(node: str, counts: np.ndarray) -> None:
+        if counts.any():
+            found[node] = counts.tolist()
+
+    Engine(graph, strict=True).process(ids, tally=note)
+    return found
+
+
+def by_node(incidents: Incidents, tokens: int) -> dict[str, list[list[int]]]:
+    found: dict[str, list[list[int]]] = {}
+    for token, node, *counts in incidents.rows.tolist():
+        found.setdefault(incidents.nodes[node], [[0, 0] for _ in range(tokens)])[token] = counts
+    return found
+
+
+@pytest.mark.parametrize("open_engine", [numpy_engine, compiled_engine])
+def test_saturations_are_those_of_the_tokens_and_nodes_that_clamp(
+    demo_net: Net, open_engine: Callable[[Net], Engine | FastEngine]
+) -> None:
     ids = np.random.default_rng(0).integers(0, 2048, 75)
-    activities = []
-    for engine in (numpy_engine(demo_net), compiled_engine(demo_net)):
-        recording = Recording(demo_net, engine, "random ids")
-        recording.process(ids)
-        activities.append(recording.activity)
-        assert sum(activities[-1].saturations.values()) == recording.counters.saturations > 0
-        recording.close()
-    assert activities[0] == activities[1]
-    assert not activities[0].overflows
+    recording = Recording(demo_net, open_engine(demo_net), "random ids")
+    for some in (ids[:70], ids[70:71], ids[71:]):
+        recording.process(some)
+    activity = recording.activity
+    recording.close()
+    expected = tallied(demo_net.graph, ids)
+    assert by_node(activity.incidents, 75) == expected
+    assert activity.saturations == {node: sum(each for each, _ in counts) for node, counts in expected.items()}
+    assert sum(activity.saturations.values()) == recording.counters.saturations > 0
+    assert not activity.overflows
 
 
 def test_synaptic_operations_of_every_token_are_its_messages_times_fan_out(tiny_net: Net) -> None:

@@ -12,18 +12,24 @@ import numpy as np
 import pytest
 
 from loihi_mmfree.compiler.artifact import Net
+from loihi_mmfree.compiler.executor import counting_nodes
 from loihi_mmfree.errors import ArtifactError
 from loihi_mmfree.sim.activity import Activity, ActivityRecorder, worst_case
 from loihi_mmfree.sim.activity_file import load_activity, save_activity
 from loihi_mmfree.sim.engine import Engine
+from loihi_mmfree.sim.incidents import Incidents
+
+INCIDENTS = [[0, 2, 3, 0], [2, 1, 0, 1], [2, 2, 4, 5]]
+"""Token, node, saturations, overflows."""
 
 
 @pytest.fixture(scope="module")
 def activity(tiny_net: Net) -> Activity:
-    """Of the golden ids, with histograms."""
+    """Of the golden ids, with histograms, and with incidents put in."""
     engine, recorder = Engine(tiny_net.graph), ActivityRecorder(tiny_net.graph, histograms=True)
     engine.process(tiny_net.golden()["ids"].astype(np.int64), recorder)
-    return recorder.activity(engine.node_counters, "golden ids")
+    incidents = Incidents(counting_nodes(tiny_net.graph), np.array(INCIDENTS, dtype=np.int32))
+    return replace(recorder.activity("golden ids"), incidents=incidents)
 
 
 def refused(net_copy: Path, net: Net, match: str) -> None:
@@ -33,10 +39,11 @@ def refused(net_copy: Path, net: Net, match: str) -> None:
 
 
 def test_a_saved_activity_is_read_back(net_copy: Path, tiny_net: Net, activity: Activity) -> None:
-    activity = replace(activity, saturations={"layers.0.attn.mlgru": 3})
     save_activity(net_copy, activity)
     found = load_activity(net_copy, tiny_net.graph)
     assert found == activity
+    assert found is not None
+    assert found.incidents.rows.tolist() == INCIDENTS
     assert found is not None
     assert found.by_token is not None
     assert activity.by_token is not None
@@ -55,12 +62,14 @@ def test_what_was_not_recorded_is_not_kept(net_copy: Path, tiny_net: Net) -> Non
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"schema_version": 1}, "schema 1, expected 2"),
+        ({"schema_version": 2}, "schema 2, expected 3"),
         ({"tokens": 0}, "tokens must be"),
         ({"tokens": 7}, "its counts are not those of activity.npz"),
         ({"messages": {"a:b": -1}}, "messages must be counts"),
         ({"messages": {"another:out": 3}}, "another network"),
         ({"saturations": 3}, "saturations must be counts"),
+        ({"saturations": {}}, "its counts are not those of activity.npz"),
+        ({"overflows": {"embeddings": 1}}, "its counts are not those of activity.npz"),
         ({"histograms": {"another:out": [1]}}, "another network"),
         ({"histograms": {"embeddings:out": "many"}}, "histograms must be"),
         ({"origin": None}, "origin must be"),
@@ -98,7 +107,7 @@ def plain_array(path: Path) -> None:
 
 
 def pickled(path: Path) -> None:
-    np.savez(path, messages=np.array([object()]), outputs=np.array(["a"]))
+    np.savez(path, messages=np.array([object()]), outputs=np.array(["a"]), incidents=[], nodes=[])
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, cut, flip, plain_array, pickled])
@@ -126,5 +135,34 @@ def test_a_table_that_is_not_of_these_totals_is_refused(
 ) -> None:
     path = save_activity(net_copy, activity).with_name("activity.npz")
     messages, outputs = change(activity.by_token, np.array(list(activity.messages)))
-    np.savez(path, messages=messages, outputs=outputs)
+    rewrite(path, messages=messages, outputs=outputs)
     refused(net_copy, tiny_net, match)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda rows, names: (rows[:-1], names), "its counts are not those of activity.npz"),
+        (lambda rows, names: (np.add(rows, [0, 0, 1, 0]), names), "its counts are not those of activity.npz"),
+        (lambda rows, names: (np.add(rows, [1000, 0, 0, 0]), names), "another network"),
+        (lambda rows, names: (np.add(rows, [0, 1000, 0, 0]), names), "another network"),
+        (lambda rows, names: (-rows, names), "another network"),
+        (lambda rows, names: (rows.astype(np.float64), names), "another network"),
+        (lambda rows, names: (rows[:, :-1], names), "another network"),
+        (lambda rows, names: (rows, names[::-1]), "another network"),
+    ],
+)
+def test_incidents_that_are_not_of_these_totals_are_refused(
+    net_copy: Path, tiny_net: Net, activity: Activity, change: Callable[..., Any], match: str
+) -> None:
+    path = save_activity(net_copy, activity).with_name("activity.npz")
+    rows, nodes = change(activity.incidents.rows, np.array(activity.incidents.nodes))
+    rewrite(path, incidents=rows.astype(np.int32) if rows.dtype == np.int64 else rows, nodes=nodes)
+    refused(net_copy, tiny_net, match)
+
+
+def rewrite(path: Path, **changed: np.ndarray) -> None:
+    """Write an npz file anew with some arrays exchanged."""
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    np.savez(path, **{**arrays, **changed})

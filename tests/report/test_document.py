@@ -32,8 +32,8 @@ def recorded(net_copy: Path) -> Report:
     """Of a copy with the activity of the golden ids."""
     net = load_net(net_copy)
     engine, recorder = Engine(net.graph), ActivityRecorder(net.graph)
-    engine.process(net.golden()["ids"].astype(np.int64), recorder)
-    save_activity(net_copy, recorder.activity(engine.node_counters, "golden ids"))
+    engine.process(net.golden()["ids"].astype(np.int64), recorder, recorder.tally)
+    save_activity(net_copy, recorder.activity("golden ids"))
     return build_report(net)
 
 
@@ -93,7 +93,8 @@ def test_every_quantity_has_a_source_and_what_it_was_made_from(unrecorded: Repor
 
 def test_published_numbers_carry_their_citation(unrecorded: Report) -> None:
     published = [each for each in quantities(unrecorded.to_dict()) if each["source"] == "published"]
-    assert len(published) == 4 * 4 * 6 + len(load_published().zeros)
+    held_against = sum(len(each.comparisons) for each in unrecorded.validations)
+    assert len(published) == 4 * 4 * 6 + len(load_published().zeros) + held_against
     assert all("citation" in each["inputs"] for each in published)
 
 
@@ -115,6 +116,17 @@ def test_the_spread_over_tokens_is_that_of_the_golden_messages(recorded: Report,
     assert found == {"least": min(sent), "median": np.median(sent), "greatest": max(sent)}
     assert activity["by_token"] == "report/activity.npz"
     assert spread_row(recorded, "messages")[3:] == (f"{max(sent):,}", "measured")
+
+
+def test_saturations_of_tokens_are_those_that_the_engine_counts(recorded: Report, tiny_net: Net) -> None:
+    counted = np.zeros(len(tiny_net.golden()["ids"]), dtype=np.int64)
+
+    def note(_: str, counts: np.ndarray) -> None:
+        counted[:] += counts[:, 0]
+
+    Engine(tiny_net.graph).process(tiny_net.golden()["ids"].astype(np.int64), tally=note)
+    np.testing.assert_array_equal(recorded.per_token["saturations"], counted)
+    assert recorded.to_dict()["activity"]["saturations"] == counted.sum()
 
 
 def test_operations_of_tokens_are_in_the_mean_those_of_the_workload(recorded: Report, tiny_net: Net) -> None:
@@ -165,9 +177,21 @@ def test_the_residual_of_the_model_is_part_of_the_report(unrecorded: Report) -> 
     assert residual["value"] == pytest.approx(predicted / published - 1)
 
 
+def test_networks_that_others_measured_are_part_of_the_report_with_residual_and_source(unrecorded: Report) -> None:
+    rows = unrecorded.to_dict()["model"]["validation"]
+    assert {"PilotNet LIF, one chip", "YOLO-KP SDNN, nine chips"} == {row["network"] for row in rows}
+    for row in rows:
+        assert "lava-dl" in row["measured"]["inputs"]["citation"]
+        assert row["residual"]["value"] == pytest.approx(row["modelled"]["value"] / row["measured"]["value"] - 1)
+
+
+def test_it_says_that_the_division_of_energy_is_not_supported(unrecorded: Report) -> None:
+    assert any("divides into static and dynamic" in each for each in unrecorded.to_dict()["model"]["not_modelled"])
+
+
 def test_every_table_has_as_many_cells_as_columns_and_says_modelled_or_published(unrecorded: Report) -> None:
     found = list(tables(unrecorded))
-    assert len(found) == 6
+    assert len(found) == 7
     for table in found:
         assert all(len(row) == len(table.columns) for row in table.rows)
         text = " ".join((table.title, *table.columns, *(cell for row in table.rows for cell in row)))

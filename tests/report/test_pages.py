@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from loihi_mmfree.compiler.artifact import Net
+from loihi_mmfree.compiler.executor import counting_nodes
 from loihi_mmfree.compiler.place.traffic import LinkTraffic, Traffic, traffic
 from loihi_mmfree.compiler.summary import Summary, summarize
 from loihi_mmfree.loihi2.hardware import LOIHI2
@@ -26,6 +27,7 @@ from loihi_mmfree.report.quantity import format_number
 from loihi_mmfree.report.svg import element
 from loihi_mmfree.report.sweep import SweepRow
 from loihi_mmfree.sim.activity import recorded_activity
+from loihi_mmfree.sim.incidents import Incidents
 
 EVIL = "<script>alert(1)</script>\"'onload=x"
 VOID = {"meta", "input", "br", "hr", "link", "img"}
@@ -260,19 +262,24 @@ def test_a_report_of_recorded_activity_shows_its_zeros_by_layer(tiny_net: Net, r
 def test_a_report_of_recorded_activity_plots_it_over_tokens(tiny_net: Net, report: Report) -> None:
     outputs = len(report.activity.messages)
     table = np.arange(300 * outputs, dtype=np.int32).reshape(300, outputs)
-    operations = np.linspace(2e6, 3e6, 300)
+    operations, saturations = np.linspace(2e6, 3e6, 300), np.zeros(300, dtype=np.int64)
+    nodes = counting_nodes(tiny_net.graph)
+    row = [7, nodes.index("layers.1.attn.mlgru"), 1234, 0]
+    incidents = Incidents(nodes, np.array([row], dtype=np.int32))
     recorded = replace(
         report,
         recorded=True,
-        activity=recorded_activity(tiny_net.graph, table),
-        per_token={"messages": table.sum(axis=1), "synaptic_operations": operations},
+        activity=recorded_activity(tiny_net.graph, table, incidents),
+        per_token={"messages": table.sum(axis=1), "synaptic_operations": operations, "saturations": saturations},
     )
     page = Page(report_page(recorded, tiny_net))
     assert page.open == []
     assert page.misplaced == []
     assert "synaptic operations least 2,000,000, median 2,500,000, greatest 3,000,000" in page.text
+    assert re.search(r"layers\.1 [^a-z]* 1,234 ", page.text)
     labels = [each.get("aria-label") or "" for each in page.all("svg")]
     assert any("millions over token: least 2, greatest 3" in each for each in labels)
+    assert any("saturations over token: least 0, greatest 0" in each for each in labels)
 
 
 def test_a_report_of_one_token_has_no_plot_over_tokens(tiny_net: Net, report: Report) -> None:

@@ -1,132 +1,275 @@
-"""Measurements through Lava's profiler, against a stand-in of its public interface: no board is here."""
+"""Measurements through Lava's profiler, against a stand-in of its public interface: no board is here.
+
+The interface is that of lava-dl, tutorials/lava/lib/dl/netx/pilotnet_snn/benchmark.ipynb and
+pilotnet_sdnn/benchmark.ipynb (commit b9e3691), which print what a board with one Loihi 2 gave.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from loihi_mmfree.report.profiler import attach_probes, read_profile
+from loihi_mmfree.compiler.artifact import Net, load_net
+from loihi_mmfree.errors import BackendUnavailableError, MeasurementError
+from loihi_mmfree.report.core_activity import ExpectedActivity, expect_activity
+from loihi_mmfree.report.document import build_report
+from loihi_mmfree.report.profiler import Probes, Profile, attach_probes, read_profile
+from loihi_mmfree.sim.activity import ActivityRecorder, synaptic_operations
+from loihi_mmfree.sim.activity_file import load_activity, save_activity
+from loihi_mmfree.sim.engine import Engine
 
 
 @dataclass
-class StandInProfiler:
-    """What programs of its users read from Lava's profiler: units and shapes as there, the numbers are made up.
+class StandInPower:
+    """`Loihi2Power` as the notebooks read it: watts, of the whole board."""
 
-    `execution_time` in seconds, one a step; `energy` and `static_energy` in joules, of the run; power of the rails
-    in watts.
-    """
-
-    execution_time: Any
-    energy: Any
-    static_energy: Any
+    num_steps: int = 100
+    total_power: Any = 1.5
+    static_total_power: Any = 1.0
     vdd_power: Any = None
     vddm_power: Any = None
     vddio_power: Any = None
 
 
-class StandInHardwareProfiler:
-    """What Lava's public part makes of a run configuration, as far as probes are attached to it."""
+@dataclass
+class StandInTime:
+    """`Loihi2ExecutionTime` as the notebooks read it: microseconds."""
 
-    def __init__(self, run_config: Any) -> None:
-        self.run_config = run_config
-        self.probes: dict[str, int] = {}
-
-    def execution_time_probe(self, num_steps: int) -> None:
-        self.probes["execution_time"] = num_steps
-
-    def energy_probe(self, num_steps: int) -> None:
-        self.probes["energy"] = num_steps
+    avg_time_per_step: Any = 200.0
 
 
-def profiler(energy: Any, static: Any) -> StandInProfiler:
-    return StandInProfiler(np.full(100, 2e-4), energy, static)
+@dataclass
+class StandInActivity:
+    """`Loihi2Activity` as the notebooks read it: an element a core, summed over the run; numbers made up."""
+
+    core_idx: Any = field(default_factory=lambda: np.array([0, 1, 5]))
+    syn_ops: Any = field(default_factory=lambda: np.array([1000, 0, 3000]))
+    dendrite_updates: Any = field(default_factory=lambda: np.array([200, 400, 0]))
+    spikes_in: Any = field(default_factory=lambda: np.array([10, 20, 30]))
+    axon_out: Any = field(default_factory=lambda: np.array([5, 6, 7]))
 
 
-@pytest.mark.filterwarnings("ignore")  # Lava says that the hardware's profiler is not there.
-def test_probes_are_attached_through_lavas_own_choice_of_a_profiler(monkeypatch: pytest.MonkeyPatch) -> None:
+def profile(
+    power: StandInPower | None = None,
+    time: StandInTime | None = None,
+    activity: Any = None,
+    expected: ExpectedActivity | None = None,
+) -> Profile:
+    """Ten tokens in a hundred steps: 20 ms, by default 30 mJ, 20 mJ of them static."""
+    probes = Probes(power or StandInPower(), time or StandInTime(), activity or StandInActivity())
+    return read_profile(probes, tokens=10, steps=100, expected=expected)
+
+
+@pytest.fixture
+def extension(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for the module of Intel's extension."""
     pytest.importorskip("lava.magma")
-    from lava.magma.core.run_configs import Loihi2SimCfg
-    from lava.utils.profiler import run_cfg_dict
-
-    run_config = Loihi2SimCfg()
-    monkeypatch.setitem(run_cfg_dict, Loihi2SimCfg, StandInHardwareProfiler)
-    attached = attach_probes(run_config, steps=300)
-    assert attached.run_config is run_config
-    assert attached.probes == {"execution_time": 300, "energy": 300}
+    module = ModuleType("lava.utils.loihi2_profiler")
+    vars(module).update(Loihi2Power=StandInPower, Loihi2ExecutionTime=StandInTime, Loihi2Activity=StandInActivity)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
-@pytest.mark.filterwarnings("ignore")  # Lava says that the hardware's profiler is not there.
-def test_without_intels_extension_lava_refuses_to_profile() -> None:
-    pytest.importorskip("lava.magma")
-    from lava.magma.core.run_configs import Loihi2SimCfg
+def test_probes_are_handed_to_lavas_run_configuration_after_those_of_the_user(extension: None) -> None:
+    from lava.magma.core.run_configs import Loihi2HwCfg
 
-    with pytest.raises(NotImplementedError):
-        attach_probes(Loihi2SimCfg(), steps=300)
+    run_config = Loihi2HwCfg(callback_fxs=["the user's"])
+    probes = attach_probes(run_config, steps=300)
+    assert run_config.callback_fxs == ["the user's", probes.power, probes.time, probes.activity]
+
+
+def test_power_is_sampled_over_all_steps(extension: None) -> None:
+    attached = attach_probes(SimpleNamespace(callback_fxs=[]), steps=300)
+    assert isinstance(attached.power, StandInPower)
+    assert attached.power.num_steps == 300
+
+
+def test_without_intels_extension_it_says_how_to_get_it() -> None:
+    with pytest.raises(BackendUnavailableError, match=r"loihi2_profiler.*INRC"):
+        attach_probes(SimpleNamespace(callback_fxs=[]), steps=300)
 
 
 def test_a_run_is_read_into_the_reports_form() -> None:
-    document = read_profile(profiler(0.030, 0.020), tokens=10, steps=100).to_dict()
+    document = profile().to_dict()
     assert document["measurement_method"] == "lava-loihi profiler"
+    assert document["latency_seconds"]["value"] == pytest.approx(0.020)
     assert document["tokens_per_s"]["value"] == pytest.approx(500)
+    assert document["total_energy_joules"]["value"] == pytest.approx(0.030)
     assert document["millijoules_per_token"]["value"] == pytest.approx(3)
     assert document["dynamic_energy_joules"]["value"] == pytest.approx(0.010)
     assert document["static_power_baseline_watts"]["value"] == pytest.approx(1)
     assert document["flags"] == []
 
 
-def test_energy_of_the_steps_is_summed() -> None:
-    document = read_profile(profiler(np.full(100, 3e-4), np.full(100, 2e-4)), tokens=10, steps=100).to_dict()
-    assert document["total_energy_joules"]["value"] == pytest.approx(0.030)
-    assert document["static_energy_joules"]["value"] == pytest.approx(0.020)
+def test_lavas_own_benchmark_of_a_spiking_pilotnet_gives_what_it_printed() -> None:
+    # 408.91 images a second of 16 steps each, 10,000 steps; the images take the place of tokens.
+    power = StandInPower(10_000, 0.679234, 0.232078, 0.252728, 0.422127, 0.004379)
+    probes = Probes(power, StandInTime(1e6 / 408.91 / 16), StandInActivity())
+    document = read_profile(probes, tokens=625, steps=10_000).to_dict()
+    assert document["tokens_per_s"]["value"] == pytest.approx(408.91)
+    assert document["millijoules_per_token"]["value"] == pytest.approx(1.661103, rel=1e-4)
+    assert document["dynamic_energy_joules"]["value"] / 625 == pytest.approx(1.093544e-3, rel=1e-4)
+    rails = [each["value"] for each in document["energy_by_rail_joules"].values()]
+    assert sum(rails) == pytest.approx(document["total_energy_joules"]["value"], rel=1e-5)
 
 
-def test_energy_of_a_rail_is_its_mean_power_for_the_time_of_the_run() -> None:
-    found = profiler(0.030, 0.020)
-    found.vdd_power, found.vddm_power = np.array([0.5, 1.5]), 0.4
-    rails = read_profile(found, tokens=10, steps=100).to_dict()["energy_by_rail_joules"]
-    assert {rail: each["value"] for rail, each in rails.items()} == pytest.approx({"vdd": 0.020, "vddm": 0.008})
-
-
-def test_every_number_is_measured_and_says_how() -> None:
-    document = read_profile(profiler(0.030, 0.020), tokens=10, steps=100).to_dict()
-    for each in document.values():
-        if isinstance(each, dict) and "value" in each:
-            assert each["source"] == "measured"
-            assert each["inputs"]["measurement_method"] == "lava-loihi profiler"
-
-
-def test_it_says_that_energy_is_of_the_whole_board() -> None:
-    assert "whole board" in read_profile(profiler(0.030, 0.020), tokens=10, steps=100).to_dict()["scope"]
-
-
-def test_negative_dynamic_energy_is_flagged_and_not_reported() -> None:
-    document = read_profile(profiler(0.019, 0.020), tokens=10, steps=100).to_dict()
+def test_the_negative_dynamic_power_that_lavas_own_benchmark_of_a_sigma_delta_pilotnet_printed_is_flagged() -> (
+    None
+):
+    probes = Probes(StandInPower(2000, 0.275709, 0.281775), StandInTime(1e6 / 16.87), StandInActivity())
+    document = read_profile(probes, tokens=2000, steps=2000).to_dict()
+    assert document["millijoules_per_token"]["value"] == pytest.approx(16.343833, rel=1e-4)
     assert "negative" in document["flags"][0]
     assert "dynamic_energy_joules" not in document
 
 
+def test_power_is_the_mean_of_its_samples() -> None:
+    document = profile(StandInPower(total_power=np.array([1.0, 2.0, 3.0]))).to_dict()
+    assert document["total_energy_joules"]["value"] == pytest.approx(0.040)
+
+
+def test_energy_of_a_rail_is_its_mean_power_for_the_time_of_the_run() -> None:
+    rails = profile(StandInPower(vdd_power=np.array([0.5, 1.5]), vddm_power=0.4)).to_dict()[
+        "energy_by_rail_joules"
+    ]
+    assert {rail: each["value"] for rail, each in rails.items()} == pytest.approx({"vdd": 0.020, "vddm": 0.008})
+
+
+def test_every_number_of_the_board_is_measured_and_says_how() -> None:
+    document = profile().to_dict()
+    quantities = [each for each in document.values() if isinstance(each, dict) and "value" in each]
+    quantities += document["activity"]["per_token"].values()
+    assert len(quantities) == 11
+    for each in quantities:
+        assert each["source"] == "measured"
+        assert each["inputs"]["measurement_method"] == "lava-loihi profiler"
+
+
+def test_it_says_that_energy_is_of_the_whole_board() -> None:
+    assert "whole board" in profile().to_dict()["scope"]
+
+
 def test_dynamic_energy_within_noise_is_flagged_and_not_reported() -> None:
-    document = read_profile(profiler(0.0201, 0.020), tokens=10, steps=100).to_dict()
+    document = profile(StandInPower(total_power=1.01)).to_dict()
     assert "within noise" in document["flags"][0]
     assert "dynamic_energy_joules" not in document
 
 
-def test_a_probe_that_recorded_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="recorded nothing"):
-        read_profile(StandInProfiler(np.zeros(0), 1.0, 0.5), tokens=10, steps=100)
+def test_a_probe_that_recorded_no_time_is_refused() -> None:
+    with pytest.raises(MeasurementError, match="recorded nothing"):
+        profile(time=StandInTime(0.0))
 
 
-@pytest.mark.parametrize("rail", ["vdd", "vddm", "vddio"])
-def test_the_power_of_a_rail_that_is_no_number_is_refused(rail: str) -> None:
-    found = profiler(0.030, 0.020)
-    setattr(found, f"{rail}_power", np.array([0.5, np.nan]))
-    with pytest.raises(ValueError, match=f"{rail}_power"):
-        read_profile(found, tokens=10, steps=100)
+@pytest.mark.parametrize("name", ["total_power", "static_total_power", "vdd_power", "vddm_power", "vddio_power"])
+def test_a_power_that_is_no_number_is_refused(name: str) -> None:
+    power = StandInPower()
+    setattr(power, name, np.array([0.5, np.nan]))
+    with pytest.raises(MeasurementError, match=f"^{name}"):
+        profile(power)
 
 
-def test_a_reading_that_is_no_number_is_refused() -> None:
-    with pytest.raises(ValueError, match="energy"):
-        read_profile(profiler(float("nan"), 0.5), tokens=10, steps=100)
+@pytest.mark.parametrize("reading", [None, np.zeros(0), float("nan")])
+def test_a_time_that_is_not_there_or_no_number_is_refused(reading: Any) -> None:
+    with pytest.raises(MeasurementError, match="avg_time_per_step"):
+        profile(time=StandInTime(reading))
+
+
+def test_activity_of_all_cores_is_given_by_token() -> None:
+    per_token = profile().to_dict()["activity"]["per_token"]
+    assert {name: each["value"] for name, each in per_token.items()} == pytest.approx(
+        {"synaptic_operations": 400, "neuron_updates": 60, "messages_in": 6, "messages_out": 1.8}
+    )
+    assert per_token["synaptic_operations"]["unit"] == "synaptic operations"
+
+
+def test_activity_is_given_by_core() -> None:
+    assert profile().to_dict()["activity"]["by_core"] == {
+        "core": [0, 1, 5],
+        "synaptic_operations": [1000, 0, 3000],
+        "neuron_updates": [200, 400, 0],
+        "messages_in": [10, 20, 30],
+        "messages_out": [5, 6, 7],
+    }
+
+
+def test_a_profiler_that_tells_chips_apart_gives_them_too() -> None:
+    activity = StandInActivity()
+    vars(activity)["chip_idx"] = np.array([0, 0, 2])
+    assert profile(activity=activity).to_dict()["activity"]["by_core"]["chip"] == [0, 0, 2]
+
+
+def test_what_the_profiler_does_not_count_is_flagged_and_the_rest_is_given() -> None:
+    activity = StandInActivity()
+    del activity.axon_out
+    document = profile(activity=activity).to_dict()
+    assert document["flags"] == ["activity: Lava's profiler offers no axon_out, so these were not measured"]
+    assert list(document["activity"]["per_token"]) == ["synaptic_operations", "neuron_updates", "messages_in"]
+    assert "dynamic_energy_joules" in document
+
+
+def test_a_profiler_that_recorded_no_core_is_flagged() -> None:
+    document = profile(activity=StandInActivity(*[np.zeros(0, dtype=int)] * 5)).to_dict()
+    assert document["flags"] == ["activity: Lava's profiler recorded no core"]
+    assert document["activity"]["per_token"] == {}
+
+
+@pytest.mark.parametrize("name", ["core_idx", "syn_ops", "dendrite_updates", "spikes_in", "axon_out", "chip_idx"])
+@pytest.mark.parametrize("wrong", [[1, -1, 0], [1, 0.5, 0], [1, np.nan, 0], [1, np.inf, 0], ["a", 1, 2], 7])
+def test_activity_that_is_no_count_of_every_core_is_refused(name: str, wrong: Any) -> None:
+    activity = StandInActivity()
+    vars(activity)[name] = wrong
+    with pytest.raises(MeasurementError, match=f"^{name}: expected"):
+        profile(activity=activity)
+
+
+def test_activity_of_different_numbers_of_cores_is_refused() -> None:
+    with pytest.raises(MeasurementError, match="core_idx 3, syn_ops 2"):
+        profile(activity=StandInActivity(syn_ops=np.array([1, 2])))
+
+
+@pytest.fixture
+def recorded(net_copy: Path) -> Net:
+    """A network with the activity of its golden ids."""
+    net = load_net(net_copy)
+    engine, recorder = Engine(net.graph), ActivityRecorder(net.graph)
+    engine.process(net.golden()["ids"].astype(np.int64), recorder)
+    save_activity(net_copy, recorder.activity("golden ids"))
+    return net
+
+
+def test_without_recorded_activity_nothing_is_expected(tiny_net: Net) -> None:
+    assert expect_activity(tiny_net) is None
+    assert profile(expected=None).to_dict()["activity"]["expected_per_token"] == {}
+
+
+def test_the_recorded_activity_is_put_beside_what_the_board_counted(recorded: Net) -> None:
+    expected, moved = expect_activity(recorded), build_report(recorded).traffic
+    given = profile(expected=expected).to_dict()["activity"]["expected_per_token"]
+    assert given["messages_out"]["value"] == pytest.approx(sum(core.sent for core in moved.cores))
+    assert given["messages_out"]["inputs"] == {
+        "activity": "recorded: golden ids",
+        "activity_tokens": len(recorded.golden()["ids"]),
+    }
+
+
+def test_the_synaptic_operations_expected_are_those_that_end_on_the_chip(recorded: Net) -> None:
+    expected, activity = expect_activity(recorded), load_activity(recorded.path, recorded.graph)
+    assert expected is not None
+    assert activity is not None
+    assert recorded.placed.placement.head == "host"
+    operations = synaptic_operations(recorded.graph, activity.rates)
+    on_chip = [each for name, each in operations.items() if not name.startswith(("norm.", "lm_head"))]
+    assert len(on_chip) < len(operations)
+    assert expected.per_token["synaptic_operations"] == pytest.approx(sum(on_chip))
+
+
+def test_every_message_that_is_expected_in_was_expected_out_or_came_from_the_host(recorded: Net) -> None:
+    expected, moved = expect_activity(recorded), build_report(recorded).traffic
+    assert expected is not None
+    inside = expected.per_token["message_copies_out"] - moved.host_received
+    assert expected.per_token["messages_in"] == pytest.approx(inside + moved.host_sent)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loihi_mmfree.fixedpoint.arithmetic import Integers
-from loihi_mmfree.fixedpoint.interpreter import Counters, Machine
+from loihi_mmfree.fixedpoint.interpreter import Machine
 from loihi_mmfree.fixedpoint.kernels.ranges import widths_hold
 from loihi_mmfree.fixedpoint.kernels.structure import Lane
 from loihi_mmfree.fixedpoint.program import Instruction, Program
@@ -69,8 +69,8 @@ class Assembled:
         Registers to fill beforehand: one value, or one for each neuron.
     registers : int
         Number of registers.
-    counters : Counters
-        What evaluating `fixed` counts, once in every call of the specification.
+    fixed_counts : int64 array [1, 2]
+        Saturations and overflows that evaluating `fixed` counts in every time step.
     lanes : tuple of Lane
         How wide each instruction computes and each of `fixed` is; empty if the declared widths of inputs and
         states do not prove all others.
@@ -79,12 +79,16 @@ class Assembled:
     code: NDArray[np.int64]
     fixed: tuple[tuple[int, Integers], ...]
     registers: int
-    counters: Counters
+    fixed_counts: NDArray[np.int64]
     lanes: tuple[Lane, ...]
 
 
 def assemble(
-    program: Program, constants: Mapping[str, Integers], tables: Mapping[str, Integers], strict: bool
+    program: Program,
+    constants: Mapping[str, Integers],
+    tables: Mapping[str, Integers],
+    strict: bool,
+    neurons: int,
 ) -> Assembled:
     """Translate a program.
 
@@ -94,10 +98,12 @@ def assemble(
     constants, tables : mapping name -> int64 array
     strict : bool
         Whether overflows are counted.
+    neurons : int
+        Size of the group.
     """
     moving = _moving_registers(program)
     still = tuple(each for each in program.instructions if each.target and each.target not in moving)
-    machine = Machine(constants, tables, strict=strict)
+    machine = Machine(constants, tables, strict, neurons)
     machine.execute(still, {}, {})
     stores = [each for each in program.instructions if each.operation == "store"]
     # A state is read as the last time step left it, wherever the program writes it.
@@ -117,7 +123,7 @@ def assemble(
     numbered = tuple((places[name], value) for name, value in fixed.items())
     proven = widths_hold(program, constants, tables)
     lanes = _lanes(program, body, list(fixed)) if proven else ()
-    return Assembled(code, numbered, count, machine.counters, lanes)
+    return Assembled(code, numbered, count, machine.counted, lanes)
 
 
 def _lanes(program: Program, body: list[Instruction], fixed: list[str]) -> tuple[Lane, ...]:

@@ -12,7 +12,8 @@ class Setting(IntEnum):
     """Places of numbers in a job.
 
     `TOKENS` to run; whether `LAST_ONLY` the logits of the last one are wanted; `STRICT`, whether overflows are
-    counted; `ACCUMULATOR_BITS`; the number of `THREADS` that the buffers have room for.
+    counted; `ACCUMULATOR_BITS`; the number of `THREADS` that the buffers have room for; the number of `NODES` that
+    count by token.
     """
 
     TOKENS = 0
@@ -20,6 +21,7 @@ class Setting(IntEnum):
     STRICT = 2
     ACCUMULATOR_BITS = 3
     THREADS = 4
+    NODES = 5
 
 
 class Buffer(IntEnum):
@@ -40,6 +42,7 @@ class Buffer(IntEnum):
     SCRATCH = 12
     COUNTERS = 13
     MESSAGES = 14
+    INCIDENTS = 15
 
 
 FIRST_BUFFER = 8

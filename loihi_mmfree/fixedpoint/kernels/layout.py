@@ -39,8 +39,10 @@ class Step(IntEnum):
 
 STEP_WIDTH = 12
 """Columns of a plan."""
-TOTALS = 8
-"""Counters of a thread before those of each step: saturations, overflows, the first fault and its step."""
+NODE = 11
+"""Column of a step that counts saturations or overflows: the number of its node among those that do."""
+COUNTERS = 8
+"""Counters of a thread: saturations, overflows, the first fault and its step; the rest fills a cache line."""
 
 
 class Link(IntEnum):

@@ -19,6 +19,8 @@ GROUP
     threads compute it
 COUNT
     1 input, 2 its size, 3 number of the message, 4 whether all threads wrote it, 5 number of messages counted
+
+SUM, TERNARY and GROUP have in the last column, `layout.NODE`, the number of their node among those that count.
 """
 
 from __future__ import annotations
@@ -46,9 +48,8 @@ from loihi_mmfree.fixedpoint.kernels.vectors import ask_for
 
 UNIT_COLUMNS, SUM_BITS = layout.UNIT_COLUMNS, layout.SUM_BITS
 SHARE, MESSAGE_FAULT, ACTIVATION_FAULT = layout.SHARE, layout.MESSAGE_FAULT, layout.ACTIVATION_FAULT
-_BARRIER, _SUM, _SPLIT, _TERNARY, _COUNT = map(
-    int, (layout.Step.BARRIER, layout.Step.SUM, layout.Step.SPLIT, layout.Step.TERNARY, layout.Step.COUNT)
-)
+NODE = layout.NODE
+_BARRIER, _SUM, _SPLIT, _TERNARY, _GROUP, _COUNT = map(int, layout.Step)
 _VALUES, _SHARED_VALUE, _STATE, _CONSTANTS, _SHARED_CONSTANT, _TABLE = map(
     int,
     (
@@ -69,6 +70,14 @@ def _share(size, thread, threads):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
+def _note(tally, nodes, token, clamped, wide):  # type: ignore[no-untyped-def]
+    """Add to what a node counted at a token; `tally` begins with the node, and is empty if nobody asks."""
+    if tally.size != 0 and (clamped != 0 or wide != 0):
+        tally[2 * token * nodes] += clamped
+        tally[2 * token * nodes + 1] += wide
+
+
+@njit(nogil=True)
 def _count_wide(values, limit):  # type: ignore[no-untyped-def]
     count = 0
     for at in range(values.size):
@@ -77,8 +86,8 @@ def _count_wide(values, limit):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _sum(step, tokens, values, limit):  # type: ignore[no-untyped-def]
-    """Sums over a group; returns how many are wider than an accumulator, and the fault met or 0."""
+def _sum(step, tokens, values, limit, tally, nodes):  # type: ignore[no-untyped-def]
+    """Sums over a group; returns how many are wider than an accumulator (if any limit), and the fault or 0."""
     begin, size, out = step[1], step[2], step[3]
     wide, fault = 0, 0
     for token in range(tokens):
@@ -87,7 +96,9 @@ def _sum(step, tokens, values, limit):  # type: ignore[no-untyped-def]
         for at in range(size):
             total += row[at]
         values[out + token] = total
-        wide += total < -limit or total >= limit
+        if limit != 0 and (total < -limit or total >= limit):
+            wide += 1
+            _note(tally, nodes, token, 0, 1)
         if total < -(1 << 31) or total >= 1 << 31:
             fault = MESSAGE_FAULT
     return wide, fault
@@ -120,12 +131,13 @@ def _split(step, thread, threads, tokens, last_only, values, planes, matrices, s
 
 @njit(nogil=True)
 def _ternary(  # type: ignore[no-untyped-def]
-    step, thread, threads, tokens, last_only, values, logits, planes, matrices, tile, scratch, limit
+    step, thread, threads, tokens, last_only, values, logits, planes, matrices, tile, scratch, limit, tally, nodes
 ):
     """Products with ternary weights; returns how many are wider than an accumulator."""
     rows, totals, digits = step[3], step[6], step[9]
     low, high = _share(rows, thread, threads)
     out = logits if step[8] < 0 else values[step[8] :]
+    last = tokens - 1 if last_only and step[7] else 0
     if tokens == 1 or (last_only and step[7]):
         tokens, total = 1, 0
         for each in range(threads):
@@ -141,7 +153,9 @@ def _ternary(  # type: ignore[no-untyped-def]
     wide = 0
     if limit != 0:
         for token in range(tokens):
-            wide += _count_wide(out[token * rows + low : token * rows + high], limit)
+            found = _count_wide(out[token * rows + low : token * rows + high], limit)
+            _note(tally, nodes, last + token, 0, found)
+            wide += found
     return wide
 
 
@@ -165,14 +179,16 @@ def _address(kind, place, first, at, token, values, state_memory, constants, tab
 
 @njit(nogil=True)
 def _group(  # type: ignore[no-untyped-def]
-    step, thread, threads, tokens, values, code, links, constants, state_memory, table_memory, memory
+    step, thread, threads, tokens, values, code, links, constants, state_memory, table_memory, memory, tally, nodes
 ):
     """Run a program; memory[:3] receives saturations, overflows and faults."""
     size = step[1]
     first, end = _share(size, thread, threads)
     if step[6]:
-        # One neuron without a state: its tokens are as good as neurons.
-        size, first, end, tokens = tokens, 0, tokens, 1
+        first, end = 0, 1
+        if tally.size == 0:
+            # One neuron without a state: its tokens are as good as neurons.
+            size, end, tokens = tokens, tokens, 1
     memory[:3] = 0
     if end <= first:
         return
@@ -181,11 +197,13 @@ def _group(  # type: ignore[no-untyped-def]
     begin = step[4]
     instructions = code[step[3] :].ctypes.data
     for token in range(tokens):
+        clamped, wide = memory[0], memory[1]
         for number in range(begin, step[5]):
             addresses[number - begin] = _address(
                 links[number, 0], links[number, 1], first, token * size, token, *buffers
             )
         call_program(step[2], end - first, instructions, addresses.ctypes.data, memory.ctypes.data)
+        _note(tally, nodes, token, memory[0] - clamped, memory[1] - wide)
 
 
 @njit(nogil=True)
@@ -254,12 +272,12 @@ def run_network(thread, threads, job, arrivals, yield_address):  # type: ignore[
     thread, threads : int64
         This thread's number, and how many run the same job.
     job : int64 array
-        See `job`; of its buffers, `VALUES`, `LOGITS`, `MATRICES`, `TABLES`, `TILES`, `SCRATCH` and `MESSAGES`
-        hold int32, `PLANES` int8 and the others int64. `LOGITS` is [tokens * V], or [V] for the last alone;
-        `MEMORY`, `TILES`, `SCRATCH`, `COUNTERS` and `MESSAGES` have a row for each thread. To `COUNTERS` are
-        added saturations and overflows, and the first fault is kept with its step; behind these,
-        `layout.TOTALS` in all, stand saturations and overflows of each step. To `MESSAGES` are added elements
-        that are not zero, by token and message.
+        See `job`; of its buffers, `VALUES`, `LOGITS`, `MATRICES`, `TABLES`, `TILES`, `SCRATCH`, `MESSAGES` and
+        `INCIDENTS` hold int32, `PLANES` int8 and the others int64. `LOGITS` is [tokens * V], or [V] for the last
+        alone; `MEMORY`, `TILES`, `SCRATCH`, `COUNTERS`, `MESSAGES` and `INCIDENTS` have a row for each thread. To
+        `COUNTERS` are added saturations and overflows, and the first fault is kept with its step. To `MESSAGES`
+        are added elements that are not zero, by token and message, and to `INCIDENTS` saturations and overflows,
+        by token and node.
     arrivals : int64
         Address of a counter that is zero.
     yield_address : int64
@@ -283,19 +301,25 @@ def run_network(thread, threads, job, arrivals, yield_address):  # type: ignore[
     scratch = _part(_words(job, Buffer.SCRATCH), thread, rows)
     counts = _part(_longs(job, Buffer.COUNTERS), thread, rows)
     messages = _part(_words(job, Buffer.MESSAGES), thread, rows)
+    incidents, nodes = _part(_words(job, Buffer.INCIDENTS), thread, rows), job[Setting.NODES]
+    if not strict:
+        limit = 0
     barriers = 0
     _ask_for_weights(plan, 0, thread, threads)
     for number in range(plan.shape[0]):
         step = plan[number]
         kind = step[0]
         clamped, wide, fault = 0, 0, 0
+        # What every thread computes alike, the first one counts.
+        counting = thread == 0 or kind == _TERNARY or (kind == _GROUP and not step[6])
+        tally = incidents[2 * step[NODE] :] if counting else incidents[:0]
         if kind == _BARRIER:
             if threads > 1:
                 barriers += 1
                 wait_for_all(arrivals, barriers * threads, yield_address)
         elif kind == _SUM:
-            wide, fault = _sum(step, tokens, values, limit)
-            if thread != 0 or not strict:
+            wide, fault = _sum(step, tokens, values, limit, tally, nodes)
+            if not counting:
                 wide = 0
         elif kind == _SPLIT:
             if step[9] and tokens > 1 and threads > 1:
@@ -306,21 +330,21 @@ def run_network(thread, threads, job, arrivals, yield_address):  # type: ignore[
         elif kind == _TERNARY:
             wide = _ternary(
                 step, thread, threads, tokens, last_only, values, logits, planes, matrices, tile, scratch,
-                limit if strict else 0,
+                limit, tally, nodes,
             )  # fmt: skip
             _ask_for_weights(plan, number + 1, thread, threads)
         elif kind == _COUNT:
             _count(step, thread, threads, tokens, values, messages)
         else:
-            _group(step, thread, threads, tokens, values, code, links, constants, states, tables, own)
+            _group(
+                step, thread, threads, tokens, values, code, links, constants, states, tables, own, tally, nodes
+            )
             fault = own[2]
-            if thread == 0 or not step[6]:
+            if counting:
                 clamped, wide = own[0], own[1]
         if clamped != 0 or wide != 0:
             counts[0] += clamped
             counts[1] += wide
-            counts[layout.TOTALS + 2 * number] += clamped
-            counts[layout.TOTALS + 2 * number + 1] += wide
         if fault != 0 and counts[2] == 0:
             counts[2] = fault
             counts[3] = number
