@@ -30,7 +30,7 @@ from loihi_mmfree.report.model import PHASES, Prediction
 from loihi_mmfree.report.page_tables import NUMBER, TEXT, WIDE, Fact, Table, bar, count, grade, table
 from loihi_mmfree.report.quantity import Quantity, format_number
 from loihi_mmfree.report.svg import Html
-from loihi_mmfree.report.tables import notes, tables
+from loihi_mmfree.report.tables import notes, tables, validation_table
 from loihi_mmfree.sim.activity import synaptic_operations
 
 _NOT_MEASURED = "Nothing was measured on hardware."
@@ -68,7 +68,7 @@ def report_context(report: Report, net: Net) -> dict[str, Any]:
         **_comparison(report, net),
         **_shares(report),
         **_sweep(report),
-        **_sensitivity(report),
+        **_certainty(report),
         **_activity(report, net),
         **_over_tokens(report),
         "maps": chip_map(net, summarize(net), report.traffic, amount, linked=False),
@@ -200,13 +200,20 @@ def _phase_cells(speeds: dict[str, float], energies: dict[str, float]) -> list[s
     return [format_number(each[phase]) for phase in ("generate", "prefill") for each in (speeds, energies)]
 
 
-def _sensitivity(report: Report) -> dict[str, Any]:
+def _certainty(report: Report) -> dict[str, Any]:
+    """What the uncertain parameters move, and the networks that others measured."""
+    validation = validation_table(report)
     return {
         "sensitivity_plots": [_span_plot(report, title, result) for title, result in _SPANS],
         "sensitivity_text": (
             "What each parameter that is not fitted multiplies a result by: at the low end of its range (hollow) "
             "and at the high end (filled), the fitted ones fitted anew. An end that is missing cannot meet the "
             "published figures. Left out is what moves a result by less than 1 %."
+        ),
+        "validation": _converted(validation.title, validation.columns, validation.rows),
+        "validation_text": (
+            "Nothing was fitted to these. Their residuals say how far to trust the time of a step, total energy, "
+            "and its division into static and dynamic; docs/reports.md says what they support and refute."
         ),
     }
 
@@ -250,16 +257,18 @@ def _activity(report: Report, net: Net) -> dict[str, Any]:
         for block, found in zeros.items()
     ]
     headings: list[str | tuple[str, str]] = [("layer", TEXT), *kinds]
-    headings += ["messages a token", "synaptic operations a token"]
-    headings += ["saturations of all tokens"] if report.recorded else []
+    headings += ["messages", "operations", *(["clamped"] if report.recorded else [])]
     where = (
         f"Recorded: {report.activity.origin}, {report.activity.tokens:,} tokens."
         if report.recorded
         else "Not recorded for this network, so that every message counts as sent; run --activity records it."
     )
+    means = "Messages and synaptic operations are means a token" + (
+        ", clamped values a sum." if report.recorded else "."
+    )
     return {
         "activity": table(headings, rows),
-        "activity_text": f"Share of zeros at the input of each projection: a zero sends nothing. {where}",
+        "activity_text": f"Share of zeros at the input of each projection: a zero sends nothing. {means} {where}",
     }
 
 

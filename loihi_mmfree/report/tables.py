@@ -34,7 +34,7 @@ def tables(report: Report) -> Iterator[Table]:
     yield _sessions(report)
     yield _comparison(report)
     yield _sensitivity(report)
-    yield _validation(report)
+    yield validation_table(report)
     if report.sweep:
         yield _sweep(report)
 
@@ -154,7 +154,8 @@ def _sensitivity(report: Report) -> Table:
     return Table("What the uncertain parameters move (modelled)", columns, tuple(rows))
 
 
-def _validation(report: Report) -> Table:
+def validation_table(report: Report) -> Table:
+    """Return the networks of others, as measured and as modelled."""
     rows = tuple(
         (
             validation.network.title,
