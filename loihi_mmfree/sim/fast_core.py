@@ -131,11 +131,11 @@ class FastCore:
     @property
     def counters(self) -> Counters:
         """Saturations and overflows so far."""
-        saturations, overflows = self._fixed_counts
-        found = Counters(self._tokens_read * saturations, self._tokens_read * overflows)
-        for each in self._counts[:, :2].tolist():
-            found.add(Counters(*each))
-        return found
+        saturations, overflows = (self._tokens_read * each for each in self._fixed_counts)
+        for clamped, wide in self._counts[:, :2].tolist():
+            saturations += clamped
+            overflows += wide
+        return Counters(saturations, overflows)
 
     @cached_property
     def _fixed_counts(self) -> tuple[int, int]:
