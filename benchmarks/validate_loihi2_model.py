@@ -20,6 +20,7 @@ from loihi_mmfree.report.validation import (
     compare_cycle,
     energy_trial,
     measured_data,
+    measured_energies,
     measured_network,
     needed_scale,
     pilotnet_workload,
@@ -101,6 +102,17 @@ def print_energy(parameters: ModelParameters, reference: Workload) -> None:
             f"  {network.title}: {scale:.3f}, {picojoules:.1f} pJ a synaptic operation with all else in it;"
             f" with it the published prefill would take {prefill:.2f} mJ without static power"
         )
+    other = measured_energies(parameters)
+    found = predict(reference, other)
+    times = other.dynamic_energy_scale.value / parameters.dynamic_energy_scale.value
+    print(
+        f"by the energies of PilotNet ({other.static_power.value:.3f} W at rest, events {times:.1f} times) "
+        f"the published system takes {found.prefill.millijoules_per_token:.2f} mJ in prefill and "
+        f"{found.generate.millijoules_per_token:.0f} mJ generating"
+    )
+    print_comparisons(
+        "YOLO-KP by the energies of PilotNet", compare(measured_network("yolo_kp"), yolo_workload(), other)
+    )
     print("\n| static W a chip | scale, from prefill | generate mJ | missing W a chip |\n|---|---|---|---|")
     for static in STATIC_TRIALS:
         trial = energy_trial(static, reference, parameters)

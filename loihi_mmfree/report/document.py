@@ -21,7 +21,7 @@ from loihi_mmfree.report.published import Published, load_published
 from loihi_mmfree.report.quantity import Quantity
 from loihi_mmfree.report.sensitivity import Sensitivity, sensitivity
 from loihi_mmfree.report.sweep import SweepRow, sweep
-from loihi_mmfree.report.validation import Validation, validations
+from loihi_mmfree.report.validation import Validation, measured_energies, validations
 from loihi_mmfree.report.workload import Workload, count_workload
 from loihi_mmfree.sim.activity import Activity, projection_zeros, synaptic_operations, worst_case
 from loihi_mmfree.sim.activity_file import BY_TOKEN, load_activity
@@ -58,6 +58,8 @@ class Report:
     workload : Workload
     parameters : ModelParameters
     prediction : Prediction
+    other_prediction : Prediction
+        With energies as they were measured of another network, see `validation.measured_energies`.
     sessions : tuple of Session
     comparison : tuple of ComparisonRow
     sensitivity : tuple of Sensitivity
@@ -79,6 +81,7 @@ class Report:
     workload: Workload
     parameters: ModelParameters
     prediction: Prediction
+    other_prediction: Prediction
     sessions: tuple[Session, ...]
     comparison: tuple[ComparisonRow, ...]
     sensitivity: tuple[Sensitivity, ...]
@@ -93,11 +96,19 @@ class Report:
         return _inputs(self.about, self.activity, self.recorded)
 
     def quantity(self, phase: str, attribute: str, unit: str) -> Quantity:
-        """Return a result of a phase, with the range over the uncertain parameters among its inputs."""
+        """Return a result of a phase, with its range among its inputs.
+
+        The range is over the uncertain parameters, and of an energy also over both calibrations.
+        """
         value = getattr(getattr(self.prediction, phase), attribute)
         ends = [end for row in self.sensitivity for end in (row.low, row.high) if end is not None]
-        values = [value, *(getattr(getattr(end, phase), attribute) for end in ends)]
+        values = [value, *(getattr(getattr(end, phase), attribute) for end in (*ends, self.other_prediction))]
         return Quantity(value, unit, "modelled", {**self.inputs, "range": [min(values), max(values)]})
+
+    def other_energy(self, phase: str) -> Quantity:
+        """Return the millijoules a token takes in a phase with energies as measured of another network."""
+        value = getattr(self.other_prediction, phase).millijoules_per_token
+        return Quantity(value, "mJ", "modelled", {**self.inputs, "energies": "as measured of PilotNet LIF"})
 
     def spread(self, what: str) -> dict[str, Quantity]:
         """Return the least, the median and the greatest number of `per_token`, in that order."""
@@ -165,6 +176,7 @@ class Report:
         found = {
             "tokens_per_s": self.quantity(phase, "tokens_per_s", "tokens/s"),
             "millijoules_per_token": self.quantity(phase, "millijoules_per_token", "mJ"),
+            "other_millijoules_per_token": self.other_energy(phase),
             "watts": self.quantity(phase, "watts", "W"),
             "latency_seconds_per_token": self._modelled(result.seconds_per_token, "s"),
             "static_joules_per_token": self._modelled(result.static_joules, "J"),
@@ -229,6 +241,7 @@ def build_report(net: Net, *, with_sweep: bool = False) -> Report:
         workload=workload,
         parameters=parameters,
         prediction=predict(workload, parameters),
+        other_prediction=predict(workload, measured_energies(parameters)),
         sessions=tuple(session(workload, parameters, tokens, tokens) for tokens in published.tokens),
         comparison=comparison(workload, parameters, published, inputs),
         sensitivity=sensitivity(workload, parameters, reference),

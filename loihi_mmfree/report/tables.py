@@ -52,7 +52,8 @@ def notes(report: Report) -> list[str]:
         "Modelled: scaled costs of Loihi 1, fitted to three published numbers of one system. Its throughput of "
         f"generating, which is not fitted, comes out {residual} from the published one; the form of the model "
         "was chosen knowing it, and other plausible forms miss it by more (docs/reports.md). Ranges: each "
-        f"parameter of {report.inputs['parameters']} at its ends, fitted anew."
+        f"parameter of {report.inputs['parameters']} at its ends, fitted anew; of energy also by the energies "
+        "that others measured of PilotNet, which divide otherwise into static and dynamic."
     )
     return [*lines, "Not in the model: " + "; ".join(NOT_MODELLED) + "."]
 
@@ -66,6 +67,8 @@ def _results(report: Report) -> Table:
             low, high = each.inputs["range"]
             cells.append(f"{format_number(each.value)} {unit} ({format_number(low)} to {format_number(high)})")
         rows.append((name, *cells, "modelled"))
+    others = (f"{format_number(each.value)} {each.unit}" for each in map(report.other_energy, PHASES))
+    rows.append(("energy a token, by the energies of PilotNet", *others, "modelled"))
     waits = (", ".join(f"{what} {share:.0%}" for what, share in _largest(report, phase)) for phase in PHASES)
     rows.append(("what the time goes to", *waits, "modelled"))
     chips = f"{report.workload.cores} cores, chips: {report.workload.chips}"

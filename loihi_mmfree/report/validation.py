@@ -168,6 +168,16 @@ def needed_scale(joules: float, workload: Workload, parameters: ModelParameters)
     return joules / event_joules(workload.events, parameters.with_values(dynamic_energy_scale=1.0))
 
 
+def measured_energies(parameters: ModelParameters) -> ModelParameters:
+    """Return the parameters with energies as measured of PilotNet LIF: at rest, and for what its events take.
+
+    Another calibration than the package's, fitted to the published totals of the 370M; times are the same.
+    """
+    network = measured_network("pilotnet_lif")
+    scale = needed_scale(network.dynamic_joules, pilotnet_workload(), parameters)
+    return parameters.with_values(static_power=network.static_watts, dynamic_energy_scale=scale)
+
+
 @dataclass(frozen=True)
 class EnergyTrial:
     """The published system with a static power of a chip that is given.

@@ -185,6 +185,16 @@ def test_networks_that_others_measured_are_part_of_the_report_with_residual_and_
         assert row["residual"]["value"] == pytest.approx(row["modelled"]["value"] / row["measured"]["value"] - 1)
 
 
+def test_the_range_of_an_energy_holds_what_the_energies_of_pilotnet_give(unrecorded: Report) -> None:
+    document = unrecorded.to_dict()
+    for phase in PHASES:
+        low, high = document[phase]["millijoules_per_token"]["inputs"]["range"]
+        other = document[phase]["other_millijoules_per_token"]
+        assert low <= other["value"] <= high
+        assert other["value"] != document[phase]["millijoules_per_token"]["value"]
+        assert "PilotNet" in other["inputs"]["energies"]
+
+
 def test_it_says_that_the_division_of_energy_is_not_supported(unrecorded: Report) -> None:
     assert any("divides into static and dynamic" in each for each in unrecorded.to_dict()["model"]["not_modelled"])
 

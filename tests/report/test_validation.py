@@ -16,6 +16,7 @@ from loihi_mmfree.report.validation import (
     compare_cycle,
     energy_trial,
     measured_data,
+    measured_energies,
     measured_network,
     needed_scale,
     pilotnet_workload,
@@ -106,6 +107,29 @@ def test_the_fitted_pair_of_the_energy_model_is_one_of_the_trials() -> None:
     assert trial.scale == pytest.approx(parameters.dynamic_energy_scale.si, rel=1e-4)
     assert trial.generate_millijoules == pytest.approx(405, rel=1e-4)
     assert trial.missing_watts == pytest.approx(0, abs=1e-4)
+
+
+def test_the_energies_of_pilotnet_meet_its_measured_power_at_rest_and_energy_of_events() -> None:
+    parameters = measured_energies(load_parameters())
+    rows = compare(measured_network("pilotnet_lif"), pilotnet_workload(), parameters)
+    found = {row.quantity: row.residual for row in rows}
+    assert found["static power"] == pytest.approx(0)
+    assert found["dynamic energy a step"] == pytest.approx(0)
+    assert found["time a step"] == pilotnet()["time a step"].residual
+
+
+def test_the_docs_have_what_the_energies_of_pilotnet_give_for_other_systems() -> None:
+    fitted = load_parameters()
+    parameters = measured_energies(fitted)
+    rows = compare(measured_network("yolo_kp"), yolo_workload(), parameters)
+    events = {row.quantity: row for row in rows}["dynamic energy a step"]
+    assert f"{events.modelled:.0f} uJ, {100 * events.residual:.1f} % more than measured" in SECTION
+    published = predict(reference_workload(), parameters)
+    times = parameters.dynamic_energy_scale.value / fitted.dynamic_energy_scale.value
+    ranges = " ".join(DOCS.split("### Ranges of a report")[1].split("##")[0].split())
+    assert f"events {times:.1f} times as much as fitted" in ranges
+    assert f"{published.prefill.millijoules_per_token:.1f} mJ a token in prefill" in ranges
+    assert f"{published.generate.millijoules_per_token:.0f} mJ generating instead of 405" in ranges
 
 
 def test_every_core_has_all_its_readings() -> None:
