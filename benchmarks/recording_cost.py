@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loihi_mmfree.compiler.artifact import Net, load_net
+from loihi_mmfree.compiler.artifact import MANIFEST, Net, load_net
 from loihi_mmfree.sim.activity import recorded_activity
 from loihi_mmfree.sim.activity_file import BY_TOKEN, save_activity
 from loihi_mmfree.sim.fast import FastEngine
@@ -60,10 +60,8 @@ def measure_kept(net: Net, ids: np.ndarray) -> None:
     activity = recorded_activity(net.graph, engine.messages, engine.incidents, "benchmark")
     engine.close()
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "net"
-        copy.mkdir()
-        size = save_activity(copy, activity).with_name(BY_TOKEN).stat().st_size
-        shutil.rmtree(copy)
+        shutil.copy(net.path / MANIFEST, folder)
+        size = save_activity(folder, activity).with_name(BY_TOKEN).stat().st_size
     print(
         f"{len(ids)} tokens, {len(activity.messages)} outputs, {len(activity.incidents.nodes)} nodes, "
         f"{len(activity.incidents.rows)} incidents: {held / 1e6:.1f} MB held, {size / 1e6:.2f} MB in {BY_TOKEN}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ def write_whole(path: Path, content: bytes, option: str = "") -> None:
     UsageError
         The file cannot be written. What was there before is still there.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    # A name of its own: others may write the same file at the same time.
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         partial.write_bytes(content)
         os.replace(partial, path)

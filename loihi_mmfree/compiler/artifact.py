@@ -122,6 +122,18 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def network_sha256(net_path: str | Path) -> str:
+    """Return what tells a compiled network from others: a hash over its graph and weights, by its manifest.
+
+    Raises
+    ------
+    ArtifactError
+        The manifest cannot be read.
+    """
+    files = _read_manifest(Path(net_path))["files"]
+    return hashlib.sha256(f"{files.get(GRAPH)} {files.get(WEIGHTS)}".encode()).hexdigest()
+
+
 def tensor_sha256(tensor: np.ndarray) -> str:
     """Return the SHA-256 of a tensor's type, shape and little-endian bytes."""
     digest = hashlib.sha256(f"{tensor.dtype.name} {list(tensor.shape)}".encode())

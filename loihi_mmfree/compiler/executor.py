@@ -113,7 +113,7 @@ class Executor:
         tap : callable, optional
             Called with every value as it is computed.
         tally : callable, optional
-            Called with what every node that counts, `counting_nodes`, counted.
+            Called with what every neuron group and, if strict, every accumulating synapse counted.
 
         Returns
         -------

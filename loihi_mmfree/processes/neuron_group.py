@@ -97,7 +97,6 @@ class NeuronGroupModel(ScheduledModel):
         make = proc_params["executor"]
         self._executor: Any = make() if make is not None else None
         self._tallies = TALLY in proc_params["outputs"]
-        self._total = np.zeros(2, dtype=np.int64)
 
     def compute(self, received: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Run the program."""
@@ -105,10 +104,10 @@ class NeuronGroupModel(ScheduledModel):
             sent, counted = self._interpret(received), self._machine.counters
         else:
             sent, counted = self._execute(received), self._executor.counters
+        before = self.counters.copy()
         self.counters[:] = counted.saturations, counted.overflows
         if self._tallies:
-            before, self._total = self._total, self.counters.copy()
-            sent[TALLY] = (self._total - before).astype(np.int32)
+            sent[TALLY] = (self.counters - before).astype(np.int32)
         return sent
 
     def _execute(self, received: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

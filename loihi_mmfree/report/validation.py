@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from loihi_mmfree.report.fit import published_target
@@ -64,6 +65,7 @@ class Comparison:
         return self.modelled / self.measured - 1
 
 
+@cache
 def measured_data() -> dict[str, Any]:
     """Read the package's file of measurements."""
     return read_toml(MEASURED_FILE)
@@ -142,11 +144,11 @@ def compare(network: MeasuredNetwork, workload: Workload, parameters: ModelParam
     static = phase.static_joules / phase.seconds_per_token
     dynamic = phase.dynamic_joules / phase.seconds_per_token
     return (
-        Comparison("time a step", "us", 1e6 * network.step_seconds, 1e6 * phase.seconds_per_token),
+        Comparison("time of a step", "us", 1e6 * network.step_seconds, 1e6 * phase.seconds_per_token),
         Comparison("power", "W", network.total_watts, phase.watts),
         Comparison("static power", "W", network.static_watts, static),
         Comparison("dynamic power", "W", network.dynamic_watts, dynamic),
-        Comparison("dynamic energy a step", "uJ", 1e6 * network.dynamic_joules, 1e6 * phase.dynamic_joules),
+        Comparison("dynamic energy of a step", "uJ", 1e6 * network.dynamic_joules, 1e6 * phase.dynamic_joules),
     )
 
 

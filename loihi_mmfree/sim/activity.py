@@ -22,7 +22,7 @@ from loihi_mmfree.compiler.nodes import Broadcast, Delay, NeuronGroup, SumSynaps
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.sim.incidents import NO_ROWS, NODE, OVERFLOWS, SATURATIONS, TOKEN, Incidents, rows_of_incidents
 
-_HISTOGRAM_BINS = 25
+HISTOGRAM_BINS = 25
 Amount = TypeVar("Amount", float, NDArray[Any])
 """Of a token: a mean, or an array [T] for every one of them."""
 
@@ -38,9 +38,13 @@ class Activity:
     messages : mapping "node:port" -> int
         Messages other than zero, over all neurons and tokens; every output of every neuron group.
     origin : str
-        What ran, for people: backend and what it read.
+        What ran, for people.
+    ids_sha256 : str
+        SHA-256 of the token ids that were read, int64 little-endian, if known.
     histograms : mapping "node:port" -> list of int
-        Values by the number of bits of their magnitude, zeros first; empty unless asked for.
+        Values by the bits they need beside a sign: bin b holds 2**(b-1) to 2**b - 1 and -2**b to -2**(b-1) - 1,
+        bin 0 holds 0 and -1. With d bits less, half rounded up, the bins below d become zero. Empty unless asked
+        for.
     by_token : int32 array [tokens, outputs], optional
         The messages of each token, in the order of `messages`. None where no run was recorded.
     incidents : Incidents
@@ -50,6 +54,7 @@ class Activity:
     tokens: int
     messages: Mapping[str, int]
     origin: str = ""
+    ids_sha256: str = ""
     histograms: Mapping[str, list[int]] = field(default_factory=dict)
     by_token: NDArray[np.int32] | None = field(default=None, compare=False, repr=False)
     incidents: Incidents = field(default_factory=Incidents)
@@ -97,7 +102,7 @@ class ActivityRecorder:
     def __init__(self, graph: Graph, histograms: bool = False) -> None:
         self._graph = graph
         self._counts = {str(source): array("i") for source in group_ports(graph)}
-        self._bins = {key: np.zeros(_HISTOGRAM_BINS, dtype=np.int64) for key in self._counts} if histograms else {}
+        self._bins = {key: np.zeros(HISTOGRAM_BINS, dtype=np.int64) for key in self._counts} if histograms else {}
         self._nodes = counting_nodes(graph)
         self._numbers = {node: number for number, node in enumerate(self._nodes)}
         self._tallied: defaultdict[str, int] = defaultdict(int)
@@ -110,29 +115,30 @@ class ActivityRecorder:
             return
         self._counts[key].extend(np.count_nonzero(values, axis=1).tolist())
         if self._bins:
-            self._bins[key] += _by_magnitude(values)
+            self._bins[key] += _by_bits(values)
 
     def tally(self, node: str, counted: Integers) -> None:
         """Take the saturations and overflows [T, 2] of a node."""
-        rows = rows_of_incidents(counted[:, np.newaxis])
-        rows[:, TOKEN] += self._tallied[node]
-        rows[:, NODE] = self._numbers[node]
-        self._incidents.append(rows)
+        if counted.any():
+            rows = rows_of_incidents(counted[:, np.newaxis])
+            rows[:, TOKEN] += self._tallied[node]
+            rows[:, NODE] = self._numbers[node]
+            self._incidents.append(rows)
         self._tallied[node] += len(counted)
 
-    def activity(self, origin: str = "") -> Activity:
+    def activity(self, origin: str = "", ids_sha256: str = "") -> Activity:
         """Return what was counted so far."""
         by_token = np.array(list(self._counts.values()), dtype=np.int32).T
         rows = np.concatenate(self._incidents)
         incidents = Incidents(self._nodes, rows[np.lexsort((rows[:, NODE], rows[:, TOKEN]))])
         bins = {key: [int(count) for count in values] for key, values in self._bins.items()}
-        return recorded_activity(self._graph, by_token, incidents, origin, bins)
+        return recorded_activity(self._graph, by_token, incidents, origin, ids_sha256, bins)
 
 
-def _by_magnitude(values: Integers) -> NDArray[np.int64]:
-    """Count values by the bit length of their magnitude; exact, because they have far less than 53 bits."""
-    bits = np.frexp(np.abs(values).astype(np.float64))[1]
-    return np.bincount(np.minimum(bits, _HISTOGRAM_BINS - 1).reshape(-1), minlength=_HISTOGRAM_BINS)
+def _by_bits(values: Integers) -> NDArray[np.int64]:
+    """Count values by the bits they need beside a sign; exact, because they have far less than 53 bits."""
+    bits = np.frexp(np.maximum(values, ~values).astype(np.float64))[1]
+    return np.bincount(np.minimum(bits, HISTOGRAM_BINS - 1).reshape(-1), minlength=HISTOGRAM_BINS)
 
 
 def recorded_activity(
@@ -140,6 +146,7 @@ def recorded_activity(
     by_token: NDArray[np.int32],
     incidents: Incidents,
     origin: str = "",
+    ids_sha256: str = "",
     histograms: Mapping[str, list[int]] | None = None,
 ) -> Activity:
     """Return an activity of what was counted, such as `messages` and `incidents` of a FastEngine.
@@ -150,7 +157,7 @@ def recorded_activity(
     by_token : int32 array [tokens, outputs]
         In the order of `group_ports`.
     incidents : Incidents
-    origin : str
+    origin, ids_sha256 : str
     histograms : mapping "node:port" -> list of int, optional
     """
     totals = by_token.sum(axis=0, dtype=np.int64).tolist()
@@ -158,6 +165,7 @@ def recorded_activity(
         tokens=len(by_token),
         messages=dict(zip(map(str, group_ports(graph)), totals, strict=True)),
         origin=origin,
+        ids_sha256=ids_sha256,
         histograms=histograms or {},
         by_token=by_token,
         incidents=incidents,

@@ -13,12 +13,12 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from loihi_mmfree.compiler.artifact import REPORT
+from loihi_mmfree.compiler.artifact import REPORT, network_sha256
 from loihi_mmfree.compiler.executor import counting_nodes
 from loihi_mmfree.compiler.graph import Graph
 from loihi_mmfree.errors import ArtifactError, UsageError
 from loihi_mmfree.files import require_writable, write_whole
-from loihi_mmfree.sim.activity import Activity, group_ports
+from loihi_mmfree.sim.activity import HISTOGRAM_BINS, Activity, group_ports
 from loihi_mmfree.sim.incidents import COLUMNS, NODE, TOKEN, Incidents
 
 SCHEMA_VERSION = 3
@@ -53,8 +53,9 @@ def save_activity(net_path: str | Path, activity: Activity) -> Path:
         incidents=activity.incidents.rows.astype("<i4"),
         nodes=np.array(activity.incidents.nodes),
     )
+    totals = {"schema_version": SCHEMA_VERSION, "network_sha256": network_sha256(net_path), **_to_dict(activity)}
     write_whole(path.with_name(BY_TOKEN), table.getvalue())
-    write_whole(path, (json.dumps(_to_dict(activity), indent=1) + "\n").encode())
+    write_whole(path, (json.dumps(totals, indent=1) + "\n").encode())
     return path
 
 
@@ -84,28 +85,37 @@ def load_activity(net_path: str | Path, graph: Graph) -> Activity | None:
         A file is damaged, of another schema or of another network, or the two do not belong together.
     """
     path = Path(net_path) / REPORT / ACTIVITY
-    if not path.is_file():
+    if not path.exists() and not path.with_name(BY_TOKEN).exists():
         return None
     try:
         data = _checked(json.loads(path.read_text()))
     except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: cannot be read: {error}; {_AGAIN}") from error
-    sizes = {str(source): size for source, size in group_ports(graph).items()}
-    by_token, incidents = _read_tables(path.with_name(BY_TOKEN), list(sizes), counting_nodes(graph))
-    foreign = data["messages"].keys() != sizes.keys() or (data["histograms"].keys() not in (set(), sizes.keys()))
-    if foreign or np.any((by_token < 0) | (by_token > list(sizes.values()))):
+    if data["network_sha256"] != network_sha256(net_path):
         raise ArtifactError(f"{path}: counts of another network; {_AGAIN}")
+    sizes = {str(source): size for source, size in group_ports(graph).items()}
+    by_token, incidents = _read_tables(path.with_name(BY_TOKEN), sizes, counting_nodes(graph))
     messages = dict(zip(sizes, by_token.sum(axis=0, dtype=np.int64).tolist(), strict=True))
-    found = Activity(data["tokens"], messages, data["origin"], data["histograms"], by_token, incidents)
-    if len(by_token) != found.tokens or any(_totals(found)[name] != data[name] for name in _TOTALS):
+    found = Activity(
+        data["tokens"], messages, data["origin"], data["ids_sha256"], data["histograms"], by_token, incidents
+    )
+    complete = not found.histograms or (
+        found.histograms.keys() == sizes.keys()
+        and all(sum(found.histograms[key]) == found.tokens * size for key, size in sizes.items())
+    )
+    if (
+        not complete
+        or len(by_token) != found.tokens
+        or any(_totals(found)[name] != data[name] for name in _TOTALS)
+    ):
         raise ArtifactError(f"{path}: its counts are not those of {BY_TOKEN} beside it; {_AGAIN}")
     return found
 
 
 def _to_dict(activity: Activity) -> dict[str, Any]:
     return {
-        "schema_version": SCHEMA_VERSION,
         "origin": activity.origin,
+        "ids_sha256": activity.ids_sha256,
         "tokens": activity.tokens,
         **_totals(activity),
         "histograms": dict(activity.histograms),
@@ -126,10 +136,11 @@ def _checked(data: Any) -> dict[str, Any]:
     for name in _TOTALS:
         if not _is_counts(data.get(name)):
             raise ValueError(f"{name} must be counts by name")
-    if not isinstance(data.get("origin"), str):
-        raise ValueError("origin must be a text")
+    for name in ("network_sha256", "origin", "ids_sha256"):
+        if not isinstance(data.get(name), str):
+            raise ValueError(f"{name} must be a text")
     if not isinstance(data.get("histograms"), dict) or not all(map(_is_histogram, data["histograms"].values())):
-        raise ValueError("histograms must be lists of counts by node:port")
+        raise ValueError(f"histograms must be lists of {HISTOGRAM_BINS} counts by node:port")
     return data
 
 
@@ -138,21 +149,36 @@ def _is_counts(value: Any) -> bool:
 
 
 def _is_histogram(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, int) for each in value)
+    counts = isinstance(value, list) and all(isinstance(each, int) and each >= 0 for each in value)
+    return counts and len(value) == HISTOGRAM_BINS
 
 
-def _read_tables(path: Path, outputs: list[str], nodes: tuple[str, ...]) -> tuple[NDArray[np.int32], Incidents]:
-    """The messages of every token at these outputs, int32 [tokens, outputs], and the incidents at these nodes."""
+def _read_tables(
+    path: Path, sizes: Mapping[str, int], nodes: tuple[str, ...]
+) -> tuple[NDArray[np.int32], Incidents]:
+    """The messages of every token at outputs of these sizes, int32 [tokens, outputs], and the incidents."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             messages, rows = archive["messages"], archive["incidents"]
             named = archive["outputs"].tolist(), archive["nodes"].tolist()
     except (OSError, ValueError, KeyError, EOFError, AttributeError, BadZipFile, zlib.error) as error:
         raise ArtifactError(f"{path}: cannot be read: {error}; {_AGAIN}") from error
-    known = named == (outputs, list(nodes)) and _is_table(messages, len(outputs)) and _is_table(rows, len(COLUMNS))
-    if not known or np.any(rows < 0) or np.any(rows[:, [TOKEN, NODE]] >= (len(messages), len(nodes))):
+    known = (
+        named == (list(sizes), list(nodes)) and _is_table(messages, len(sizes)) and _is_table(rows, len(COLUMNS))
+    )
+    if (
+        not known
+        or not _is_within(messages, list(sizes.values()))
+        or not _is_within(rows[:, NODE], len(nodes) - 1)
+    ):
         raise ArtifactError(f"{path}: counts of another network; {_AGAIN}")
+    if not _is_within(rows[:, TOKEN], len(messages) - 1) or np.any(rows < 0):
+        raise ArtifactError(f"{path}: incidents of tokens that were not read; {_AGAIN}")
     return messages, Incidents(nodes, rows)
+
+
+def _is_within(counts: NDArray[np.int32], most: int | list[int]) -> bool:
+    return not np.any((counts < 0) | (counts > most))
 
 
 def _is_table(array: NDArray[Any], columns: int) -> bool:

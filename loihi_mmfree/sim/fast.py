@@ -53,8 +53,8 @@ class FastEngine:
         part = Part.between_the_hosts_ends(graph)
         self._core = FastCore(part, PROMPT_TOKENS, strict, self._team, ProgramLibrary(), threads is None, record)
         self._tapped_counters = Counters()
-        self._messages: list[NDArray[np.int32]] = []
-        self._incidents: list[NDArray[np.int32]] = []
+        # Of every call: messages [T, outputs], and rows of incidents with tokens numbered from its first.
+        self._recorded: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
         self._tokens_read = 0
 
     @property
@@ -85,7 +85,7 @@ class FastEngine:
         """
         self._require_record()
         none = np.zeros((0, len(self._core.plan.messages)), dtype=np.int32)
-        return np.concatenate([none, *self._messages])
+        return np.concatenate([none, *(messages for messages, _ in self._recorded)])
 
     @property
     def incidents(self) -> Incidents:
@@ -97,7 +97,13 @@ class FastEngine:
             The engine was made without `record`.
         """
         self._require_record()
-        return Incidents(self._core.plan.counting, np.concatenate([NO_ROWS, *self._incidents]))
+        rows, first = [NO_ROWS], 0
+        for messages, incidents in self._recorded:
+            if len(incidents):
+                rows.append(incidents.copy())
+                rows[-1][:, TOKEN] += first
+            first += len(messages)
+        return Incidents(self._core.plan.counting, np.concatenate(rows))
 
     def state(self, node: str) -> dict[str, Integers]:
         """Return the state variables of a neuron group, int64 [n] by name."""
@@ -154,7 +160,7 @@ class FastEngine:
                 {self._tokens.out(): rows[done : done + count]}, {self._logits.inputs[0]: target}, last_only
             )
             if self._record:
-                self._keep(self._core.take_messages(count), self._core.take_incidents(count))
+                self._recorded.append((self._core.count_messages(count), self._core.count_incidents(count)))
             self._tokens_read += count
             done += count
         return logits
@@ -192,17 +198,11 @@ class FastEngine:
         if self._record:
             messages = [sent[source] for source in self._core.plan.messages]
             incidents = [counted.get(node, no_counts(len(rows))) for node in self._core.plan.counting]
-            self._keep(np.stack(messages, axis=1).astype(np.int32), rows_of_incidents(np.stack(incidents, axis=1)))
+            counts = np.stack(messages, axis=1).astype(np.int32), rows_of_incidents(np.stack(incidents, axis=1))
+            self._recorded.append(counts)
         self._tokens_read += len(rows)
         return values[wanted].astype(np.int32)
 
     def _require_record(self) -> None:
         if not self._record:
             raise UsageError("this engine does not count by token: use FastEngine(..., record=True)")
-
-    def _keep(self, messages: NDArray[np.int32], incidents: NDArray[np.int32]) -> None:
-        """Keep the counts of tokens: messages [T, outputs], and rows of incidents."""
-        self._messages.append(messages)
-        if len(incidents):
-            incidents[:, TOKEN] += self._tokens_read
-            self._incidents.append(incidents)

@@ -58,7 +58,7 @@ class FastCore:
     measured : bool
         Whether one thread may do without the team while that is faster.
     record : bool
-        Count by token, for `take_messages` and `take_incidents`.
+        Count by token, for `count_messages` and `count_incidents`.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class FastCore:
         self._values = np.zeros(plan.values, dtype=np.int32)
         self._states = np.zeros(plan.state_size, dtype=np.int64)
         self._counts = np.zeros((team.size, COUNTERS), dtype=np.int64)
-        self._tokens_read, self._counters_taken = 0, Counters()
+        self._tokens_read, self._record, self._counters_before = 0, record, Counters()
         self._messages = np.zeros((team.size, tokens, len(plan.messages)), dtype=np.int32)
         self._incidents = np.zeros((team.size, tokens * record, len(plan.counting), 2), dtype=np.int32)
         self._buffers: dict[Buffer, np.ndarray] = {
@@ -142,32 +142,25 @@ class FastCore:
         saturations, overflows = self.plan.fixed_counts.sum(axis=0).tolist()
         return saturations, overflows
 
-    def take_messages(self, tokens: int) -> NDArray[np.int32]:
-        """Return how many elements of each message of a call of `tokens` were not zero, and begin anew.
+    def count_messages(self, tokens: int) -> NDArray[np.int32]:
+        """Return how many elements of each message of the last call, of `tokens`, were not zero.
 
         Returns
         -------
         int32 array [tokens, messages]
             In the order of `plan.messages`.
         """
-        counted = self._messages[:, :tokens]
-        taken: NDArray[np.int32] = counted.sum(axis=0, dtype=np.int32)
-        counted[:] = 0
+        taken: NDArray[np.int32] = self._messages[:, :tokens].sum(axis=0, dtype=np.int32)
         return taken
 
-    def take_incidents(self, tokens: int) -> NDArray[np.int32]:
-        """Return the saturations and overflows of a call of `tokens` as rows of `sim.incidents`, and begin anew.
+    def count_incidents(self, tokens: int) -> NDArray[np.int32]:
+        """Return the saturations and overflows of the last call, of `tokens`, as rows of `sim.incidents`.
 
         Tokens are numbered from the first of the call, nodes as in `plan.counting`.
         """
-        counters = self.counters
-        if counters == self._counters_taken:
+        if self.counters == self._counters_before:
             return NO_ROWS
-        self._counters_taken = counters
-        counted = self._incidents[:, :tokens]
-        taken = counted.sum(axis=0, dtype=np.int32) + self.plan.fixed_counts
-        counted[:] = 0
-        return rows_of_incidents(taken)
+        return rows_of_incidents(self._incidents[:, :tokens].sum(axis=0, dtype=np.int32) + self.plan.fixed_counts)
 
     def reset(self) -> None:
         """Forget the sequence so far."""
@@ -243,6 +236,10 @@ class FastCore:
 
     def _run_job(self, tokens: int, last_only: bool) -> None:
         self._settings[_TOKENS], self._settings[_LAST_ONLY] = tokens, last_only
+        if self._record:
+            # Now, and not when they are read: a call may have been interrupted before that.
+            self._messages[:, :tokens], self._incidents[:, :tokens] = 0, 0
+            self._counters_before = self.counters
         self._tokens_read += tokens
         if tokens > 1:
             # A prompt has work enough between two barriers for the whole team, busy machine or not.
@@ -261,7 +258,6 @@ class FastCore:
         faulty = self._counts[:, 2].nonzero()[0]
         fault, step = self._counts[faulty[0], 2:4].tolist()
         self._counts[:, 2:] = 0
-        self._messages[:], self._incidents[:] = 0, 0
         what = ", ".join(text for bit, text in _FAULTS.items() if fault & bit)
         raise SimulationError(
             f"{self.plan.names[step]}: {what}, which the proof of bounds excludes; "

@@ -15,7 +15,7 @@ from loihi_mmfree.compiler.graph import Graph, Source
 from loihi_mmfree.compiler.nodes import NeuronGroup, SumSynapse, TernarySynapse, logits_output, token_input
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.arithmetic import Integers
-from loihi_mmfree.fixedpoint.interpreter import Counters
+from loihi_mmfree.fixedpoint.interpreter import OVERFLOWS, Counters
 from loihi_mmfree.processes.neuron_group import TALLY
 from loihi_mmfree.sim.inprocess import InProcessRuntime
 from loihi_mmfree.sim.lava_graph import LavaGraph, SimulationConfig, build
@@ -76,7 +76,7 @@ class LavaNetwork:
         if runtime not in RUNTIMES:
             raise UsageError(f"runtime: unknown {runtime!r}; known: {', '.join(RUNTIMES)}")
         self._lava = build(graph, granularity, strict, kernels, tally=taps)
-        self._strict = strict
+        self._strict, self._wide_sums = strict, Counters()
         self._tapped = tuple(self._lava.ports) if taps else ()
         for source in self._tapped:
             self._lava.ports[source].flag_external_pipe()
@@ -114,9 +114,14 @@ class LavaNetwork:
 
     @property
     def counters(self) -> Counters:
-        """Saturations and, if strict, overflows since the network was made."""
-        counting = (process for process in self._lava.processes.values() if hasattr(process, "counters"))
-        return Counters.total(Counters(*process.counters.get().tolist()) for process in counting)
+        """Saturations and, if strict, overflows since the network was made.
+
+        At operator granularity synapses are stock Lava, which counts nothing: sums wider than an accumulator,
+        which the proof of bounds excludes, are counted only where the network has taps.
+        """
+        processes = self._lava.processes.values()
+        counted = (process.counters.get() for process in processes if hasattr(process, "counters"))
+        return Counters.total([self._wide_sums, *(Counters(*map(int, each)) for each in counted)])
 
     def state(self, node: str) -> Mapping[str, Integers]:
         """Return the state variables of a neuron group, after the last token processed.
@@ -172,10 +177,11 @@ class LavaNetwork:
             self.close()
             raise
         for source, values in messages.items():
+            counted = self._counted(source, values)
             if tap and source.port != TALLY:
                 tap(source, values)
-            if tally:
-                self._tally(source, values, tally)
+            if tally and counted is not None:
+                tally(source.node, counted)
         return logits
 
     def close(self) -> None:
@@ -183,12 +189,15 @@ class LavaNetwork:
         self._runtime.abort()
         _forget(self._lava)
 
-    def _tally(self, source: Source, values: Integers, tally: Tally) -> None:
-        """Hand on what a neuron group counted, or count what a synapse sent."""
+    def _counted(self, source: Source, values: Integers) -> Integers | None:
+        """What a neuron group has counted, or what of a synapse's sums is too wide; None of any other message."""
         if source.port == TALLY:
-            tally(source.node, values)
-        elif self._strict and isinstance(self.graph.by_name[source.node], TernarySynapse | SumSynapse):
-            tally(source.node, count_wide_sums(values))
+            return values
+        if not self._strict or not isinstance(self.graph.by_name[source.node], TernarySynapse | SumSynapse):
+            return None
+        counted = count_wide_sums(values)
+        self._wide_sums.overflows += int(counted[:, OVERFLOWS].sum())
+        return counted
 
     def _set_burst(self, tokens: int) -> None:
         """Tell the processes how many tokens enter together, if that has changed and if they have to know."""

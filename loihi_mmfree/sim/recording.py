@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +37,7 @@ class Recording:
         self, net: Net, backend: FastEngine | Engine | LavaNetwork, origin: str, histograms: bool = False
     ) -> None:
         self._graph, self._backend, self._origin = net.graph, backend, origin
+        self._ids_read = hashlib.sha256()
         counts = isinstance(backend, FastEngine) and not histograms
         self._recorder = None if counts else ActivityRecorder(net.graph, histograms)
 
@@ -57,13 +59,15 @@ class Recording:
     @property
     def activity(self) -> Activity:
         """What was sent so far."""
+        about = self._origin, self._ids_read.hexdigest()
         if self._recorder is not None:
-            return self._recorder.activity(self._origin)
+            return self._recorder.activity(*about)
         assert isinstance(self._backend, FastEngine)
-        return recorded_activity(self._graph, self._backend.messages, self._backend.incidents, self._origin)
+        return recorded_activity(self._graph, self._backend.messages, self._backend.incidents, *about)
 
     def process(self, ids: NDArray[np.int64]) -> NDArray[np.int32]:
         """Read tokens and return the logits after each of them."""
+        self._ids_read.update(ids.astype("<i8").tobytes())
         if self._recorder is None:
             return self._backend.process(ids)
         return self._backend.process(ids, self._recorder, self._recorder.tally)

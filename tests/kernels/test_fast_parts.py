@@ -28,6 +28,7 @@ from loihi_mmfree.sim.engine import Engine
 pytest.importorskip("numba")
 
 from loihi_mmfree.sim.fast import FastEngine
+from loihi_mmfree.sim.fast_core import FastCore
 from loihi_mmfree.sim.fast_executor import FastExecutors
 
 VOCABULARY = 19
@@ -276,6 +277,26 @@ def test_totals_are_those_of_numpy_whether_tokens_are_recorded_or_not(threads: i
         np.testing.assert_array_equal(fast.process(part), specification.process(part))
     assert fast.counters == specification.counters
     fast.close()
+
+
+@pytest.mark.parametrize("reader", ["count_messages", "count_incidents"])
+def test_a_call_interrupted_before_its_counts_were_read_leaves_none_behind(
+    monkeypatch: pytest.MonkeyPatch, reader: str
+) -> None:
+    def interrupt(core: FastCore, tokens: int) -> None:
+        raise KeyboardInterrupt
+
+    graph = counting_graph(200)
+    ids = np.random.default_rng(4).integers(0, VOCABULARY, 90)
+    fast, fresh = (FastEngine(graph, strict=True, record=True) for _ in range(2))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(FastCore, reader, interrupt)
+        fast.process(ids)
+    for engine in (fast, fresh):
+        engine.reset()
+        engine.process(ids[70:])
+    np.testing.assert_array_equal(fast.messages, fresh.messages)
+    assert fast.incidents == fresh.incidents
 
 
 def test_counting_changes_nothing(tiny_net: Net) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -108,6 +109,21 @@ def test_lava_counts_what_the_engine_counts(fixture: str, request: pytest.Fixtur
     assert replace(activity, origin="golden ids") == record(net)
 
 
+def test_an_activity_says_which_ids_were_read(tiny_net: Net) -> None:
+    ids = tiny_net.golden()["ids"].astype(np.int64)
+    assert record(tiny_net).ids_sha256 == hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest()
+
+
+def test_a_recorder_keeps_nothing_of_a_token_without_incidents(tiny_net: Net) -> None:
+    recorder = ActivityRecorder(tiny_net.graph)
+    for _ in range(3):
+        recorder.tally("embeddings", np.zeros((2, 2), dtype=np.int64))
+    before = len(recorder._incidents)
+    recorder.tally("embeddings", np.array([[0, 0], [5, 0]]))
+    assert (before, len(recorder._incidents)) == (1, 2)
+    assert recorder.activity().incidents.rows.tolist() == [[7, 0, 5, 0]]
+
+
 def tallied(graph: Graph, ids: np.ndarray) -> dict[str, list[list[int]]]:
     """Saturations and overflows of every token at the nodes that have any, as the specification counts them."""
     found: dict[str, list[list[int]]] = {}
@@ -161,12 +177,19 @@ def test_every_neuron_of_every_group_is_updated_once_a_token(tiny_net: Net) -> N
     assert updates["layers.0.attn.mlgru"] == tiny_net.manifest["model"]["hidden_size"]
 
 
-def test_histograms_hold_every_value_and_zeros_first(tiny_net: Net) -> None:
+def test_histograms_hold_every_value_by_the_bits_it_needs(tiny_net: Net) -> None:
     golden, activity = tiny_net.golden(), with_histograms(tiny_net)
     for key, bins in activity.histograms.items():
         assert sum(bins) == golden[key].size
-        assert bins[0] == np.count_nonzero(golden[key] == 0)
-        assert bins[3] == np.count_nonzero((np.abs(golden[key]) >= 4) & (np.abs(golden[key]) < 8))
+        assert bins[0] == np.count_nonzero((golden[key] == 0) | (golden[key] == -1))
+        assert bins[3] == sum(np.count_nonzero(golden[key] == value) for value in (4, 5, 6, 7, -5, -6, -7, -8))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_the_bins_from_d_on_are_what_remains_of_values_with_d_bits_less(tiny_net: Net, bits: int) -> None:
+    golden, activity = tiny_net.golden(), with_histograms(tiny_net)
+    for key, bins in activity.histograms.items():
+        assert sum(bins[bits:]) == np.count_nonzero((golden[key] + (1 << (bits - 1))) >> bits)
 
 
 def test_zeros_of_projection_inputs_are_shares_of_the_golden_integers(tiny_net: Net) -> None:

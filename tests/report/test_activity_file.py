@@ -29,7 +29,7 @@ def activity(tiny_net: Net) -> Activity:
     engine, recorder = Engine(tiny_net.graph), ActivityRecorder(tiny_net.graph, histograms=True)
     engine.process(tiny_net.golden()["ids"].astype(np.int64), recorder)
     incidents = Incidents(counting_nodes(tiny_net.graph), np.array(INCIDENTS, dtype=np.int32))
-    return replace(recorder.activity("golden ids"), incidents=incidents)
+    return replace(recorder.activity("golden ids", "of these ids"), incidents=incidents)
 
 
 def refused(net_copy: Path, net: Net, match: str) -> None:
@@ -44,7 +44,6 @@ def test_a_saved_activity_is_read_back(net_copy: Path, tiny_net: Net, activity: 
     assert found == activity
     assert found is not None
     assert found.incidents.rows.tolist() == INCIDENTS
-    assert found is not None
     assert found.by_token is not None
     assert activity.by_token is not None
     np.testing.assert_array_equal(found.by_token, activity.by_token)
@@ -66,13 +65,17 @@ def test_what_was_not_recorded_is_not_kept(net_copy: Path, tiny_net: Net) -> Non
         ({"tokens": 0}, "tokens must be"),
         ({"tokens": 7}, "its counts are not those of activity.npz"),
         ({"messages": {"a:b": -1}}, "messages must be counts"),
-        ({"messages": {"another:out": 3}}, "another network"),
+        ({"messages": {"another:out": 3}}, "its counts are not those of activity.npz"),
         ({"saturations": 3}, "saturations must be counts"),
         ({"saturations": {}}, "its counts are not those of activity.npz"),
         ({"overflows": {"embeddings": 1}}, "its counts are not those of activity.npz"),
-        ({"histograms": {"another:out": [1]}}, "another network"),
+        ({"histograms": {"another:out": [1] * 25}}, "its counts are not those of activity.npz"),
         ({"histograms": {"embeddings:out": "many"}}, "histograms must be"),
+        ({"histograms": {"embeddings:out": [1] * 24}}, "histograms must be lists of 25 counts"),
+        ({"histograms": {"embeddings:out": [-1] * 25}}, "histograms must be lists of 25 counts"),
         ({"origin": None}, "origin must be"),
+        ({"ids_sha256": 7}, "ids_sha256 must be"),
+        ({"network_sha256": "of another"}, "another network"),
     ],
 )
 def test_altered_totals_are_refused(
@@ -81,6 +84,30 @@ def test_altered_totals_are_refused(
     path = save_activity(net_copy, activity)
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     refused(net_copy, tiny_net, match)
+
+
+def test_histograms_of_other_values_are_refused(net_copy: Path, tiny_net: Net, activity: Activity) -> None:
+    path = save_activity(net_copy, activity)
+    data = json.loads(path.read_text())
+    data["histograms"]["embeddings:out"][3] += 1
+    path.write_text(json.dumps(data))
+    refused(net_copy, tiny_net, "its counts are not those of activity.npz")
+
+
+def test_activity_of_a_network_of_the_same_shape_is_refused(
+    net_copy: Path, tiny_net: Net, activity: Activity
+) -> None:
+    manifest = net_copy / "manifest.json"
+    save_activity(net_copy, activity)
+    data = json.loads(manifest.read_text())
+    data["files"]["weights.safetensors"] = data["files"]["weights.safetensors"][::-1]
+    manifest.write_text(json.dumps(data))
+    refused(net_copy, tiny_net, "counts of another network")
+
+
+def test_one_of_the_two_files_alone_is_refused(net_copy: Path, tiny_net: Net, activity: Activity) -> None:
+    save_activity(net_copy, activity).unlink()
+    refused(net_copy, tiny_net, "activity.json: cannot be read")
 
 
 @pytest.mark.parametrize("content", ["not json", "[]", "[" * 100_000])
@@ -144,7 +171,8 @@ def test_a_table_that_is_not_of_these_totals_is_refused(
     [
         (lambda rows, names: (rows[:-1], names), "its counts are not those of activity.npz"),
         (lambda rows, names: (np.add(rows, [0, 0, 1, 0]), names), "its counts are not those of activity.npz"),
-        (lambda rows, names: (np.add(rows, [1000, 0, 0, 0]), names), "another network"),
+        (lambda rows, names: (np.add(rows, [1000, 0, 0, 0]), names), "tokens that were not read"),
+        (lambda rows, names: (np.subtract(rows, [0, 0, 9, 0]), names), "tokens that were not read"),
         (lambda rows, names: (np.add(rows, [0, 1000, 0, 0]), names), "another network"),
         (lambda rows, names: (-rows, names), "another network"),
         (lambda rows, names: (rows.astype(np.float64), names), "another network"),
