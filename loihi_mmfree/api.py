@@ -140,25 +140,32 @@ def profile(
 ) -> tuple[RunResult, Profile]:
     """Run on Loihi 2 and measure time, energy and activity with Lava's profiler.
 
-    Parameters are those of `run`. If activity was recorded for the network, the board's is held against it.
+    Parameters are those of `run`. What is measured is held against the model, and against the activity that was
+    recorded for the network, if any.
 
     Raises
     ------
     BackendUnavailableError
         There is no chip, or something that drives it is missing.
+    ArtifactError
+        The recorded activity is damaged or of another network.
+    MeasurementError
+        What the profiler gave is no measurement.
     """
-    from loihi_mmfree.loihi2.backend import open_chip
-    from loihi_mmfree.report.core_activity import expect_activity
-    from loihi_mmfree.report.profiler import read_profile
+    from loihi_mmfree.loihi2.backend import find_runner, most_steps
+    from loihi_mmfree.report.expectation import expect
+    from loihi_mmfree.report.profiler import Span, read_profile
 
     network, prompt, end = _prepared(net, ids, stop_at_end_of_text)
-    opened = open_chip(network, profile=True)
+    open_on_board = find_runner(network)
+    expected = expect(network)  # Before the board is held: it takes seconds.
+    opened = open_on_board(most_steps(network.graph, len(prompt), new_tokens))
     try:
-        expected = expect_activity(network)
         result = generate(opened, prompt, new_tokens, sampler or Sampler(), end, on_token)
     finally:
         opened.close()
-    return result, read_profile(opened.probes, len(result.ids), result.steps, expected)
+    span = Span.of_run(result, new_tokens)
+    return result, read_profile(getattr(opened, "probes", None), span, expected)
 
 
 def compare(net: str | Path, checkpoint: str | Path | None = None, *, lava: bool = True) -> Comparison:

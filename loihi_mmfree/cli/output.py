@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -11,6 +12,10 @@ from typing import Any
 import typer
 
 JSON_OPTION = typer.Option(False, "--json", help="Print one JSON document as the last line of stdout.")
+_BETWEEN_PIECES = re.compile(r"(?<!\d) +| +(?![^\W\d])")
+"""Every space but that between a number and its unit."""
+_GAP = 2
+"""Characters between two columns of a printed table."""
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -40,21 +45,69 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def print_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Print a table on stdout; numbers are expected as text."""
+    """Print a table on stdout, whole: what is too wide is folded between words, else lines exceed the terminal."""
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for position, column in enumerate(columns):
+    table = Table(
+        title=escape(title),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, _GAP - 1, 0, 0),
+    )
+    terminal = Console().width if sys.stdout.isatty() else 140
+    gaps = _GAP * (len(columns) - 1)
+    widths = column_widths(list(zip(columns, *rows, strict=True)), terminal - gaps)
+    for position, (column, width) in enumerate(zip(columns, widths, strict=True)):
         numbers = position > 0 and all(
             not row[position] or row[position].strip("+-")[:1].isdigit() for row in rows
         )
-        table.add_column(column, justify="right" if numbers else "left", no_wrap=position == 0)
+        heading = Text("\n".join(folded(column, width)))
+        table.add_column(heading, justify="right" if numbers else "left", width=width)
     for row in rows:
-        table.add_row(*row)
-    width = None if sys.stdout.isatty() else 140
-    Console(width=width, highlight=False).print(table)
+        table.add_row(*(Text("\n".join(folded(cell, width))) for cell, width in zip(row, widths, strict=True)))
+    Console(width=max(terminal, sum(widths) + gaps), highlight=False).print(table, "")
+
+
+def column_widths(columns: Sequence[Sequence[str]], available: int) -> list[int]:
+    """Return widths of columns: headings, then the widest cells are narrowed until all fit, or no word allows it.
+
+    Parameters
+    ----------
+    columns : sequence of sequence of str
+        The heading and the cells of each.
+    available : int
+        Characters for all of them.
+    """
+    widths = [max(map(len, cells)) for cells in columns]
+    bodies = [max(map(len, cells[1:]), default=0) for cells in columns]
+    least = [max(len(piece) for cell in cells for piece in _pieces(cell)) for cells in columns]
+    while sum(widths) > available:
+        wide = [number for number, width in enumerate(widths) if width > least[number]]
+        if not wide:
+            break
+        widths[max(wide, key=lambda number: (widths[number] > bodies[number], widths[number]))] -= 1
+    return widths
+
+
+def folded(cell: str, width: int) -> list[str]:
+    """Return the lines of a cell; a word, and a number with its unit, stay whole even if they are wider."""
+    lines: list[str] = []
+    for piece in _pieces(cell):
+        if lines and len(lines[-1]) + 1 + len(piece) <= width:
+            lines[-1] += f" {piece}"
+        else:
+            lines.append(piece)
+    return lines
+
+
+def _pieces(cell: str) -> list[str]:
+    return _BETWEEN_PIECES.split(cell.strip())
 
 
 def count(number: int, thing: str) -> str:

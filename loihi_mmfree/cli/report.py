@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from loihi_mmfree.cli.output import JSON_OPTION, print_json, print_table
-from loihi_mmfree.files import write_whole
+from loihi_mmfree.files import require_writable, write_whole
 
 
 def report(
@@ -24,6 +24,8 @@ def report(
     from loihi_mmfree import api
     from loihi_mmfree.report.tables import notes, tables
 
+    if html is not None:
+        require_writable(html.absolute().parent, "--html")
     loaded = api.load(net)
     made = api.report(loaded, sweep=sweep)
     if html is not None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from loihi_mmfree.cli.output import JSON_OPTION, print_json, print_table
+from loihi_mmfree.cli.output import JSON_OPTION, count, print_json
+from loihi_mmfree.cli.profile_tables import print_profile
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.files import require_writable, write_whole
 
@@ -61,104 +62,81 @@ def run(
 ) -> None:
     """Read a prompt and generate text; tokens appear as they come."""
     from loihi_mmfree import api
+    from loihi_mmfree.compiler.artifact import REPORT
     from loihi_mmfree.sim.sampling import Sampler
 
     sampler = Sampler(temperature, top_k, top_p, seed)
     if logits_out is not None:
         require_writable(logits_out.absolute().parent, "--logits-out")
-    if histograms and not activity:
-        raise UsageError("--histograms goes with --activity")
-    if profile and backend != "loihi2":
-        raise UsageError(
-            "--profile measures a chip and goes with --backend loihi2; `report` models time and energy without one"
-        )
+    _check_what_is_counted(backend, activity, histograms, profile)
     loaded = api.load(net)
-    if activity:
-        from loihi_mmfree.sim.activity_file import require_report_folder
-
-        require_report_folder(net)
     tokenizer = _tokenizer(loaded)
     prompt_ids = _prompt_ids(loaded, tokenizer, prompt, ids, prompt_file)
-    echo = _Echo(tokenizer, prompt if prompt_file is None else None, quiet=as_json)
-    if profile:
-        result, measured = api.profile(
-            loaded,
-            prompt_ids,
-            new_tokens,
-            sampler=sampler,
-            stop_at_end_of_text=not ignore_eos,
-            on_token=echo.token,
-        )
-        echo.end()
-        _print_profile(measured)
-        if as_json:
-            print_json({**_document(backend, granularity, runtime, result, None), "profile": measured.to_dict()})
-        return
-    result = api.run(
-        loaded,
-        prompt_ids,
-        new_tokens,
-        backend=backend,
-        granularity=granularity,
-        runtime=runtime,
-        kernels=kernels,
-        sampler=sampler,
-        stop_at_end_of_text=not ignore_eos,
-        on_token=echo.token,
-        activity=activity,
-        histograms=histograms,
-    )
-    echo.end()
+    if activity:
+        folder = net / REPORT
+        require_writable(folder if folder.exists() else net, "--activity")
+    measured: Profile | None = None
+    with _Echo(tokenizer, prompt if prompt_file is None else None, quiet=as_json) as echo:
+        if profile:
+            result, measured = api.profile(
+                loaded,
+                prompt_ids,
+                new_tokens,
+                sampler=sampler,
+                stop_at_end_of_text=not ignore_eos,
+                on_token=echo.token,
+            )
+        else:
+            result = api.run(
+                loaded,
+                prompt_ids,
+                new_tokens,
+                backend=backend,
+                granularity=granularity,
+                runtime=runtime,
+                kernels=kernels,
+                sampler=sampler,
+                stop_at_end_of_text=not ignore_eos,
+                on_token=echo.token,
+                activity=activity,
+                histograms=histograms,
+            )
     if result.activity is not None:
         from loihi_mmfree.sim.activity_file import save_activity
 
         typer.echo(f"activity of {result.activity.tokens} tokens: {save_activity(net, result.activity)}", err=True)
     if logits_out is not None:
         _write_logits(logits_out, result)
-    speed = result.tokens_per_s
-    typer.echo(
-        f"{len(prompt_ids)} prompt tokens at {result.prefill_tokens_per_s:.1f} tokens/s, "
-        f"{len(result.new_ids)} new ones"
-        + (f" at {speed:.1f} tokens/s" if speed else "")
-        + " (measured on this machine)",
-        err=True,
-    )
+    typer.echo(_speed(result), err=True)
+    if measured is not None:
+        print_profile(measured)
     if as_json:
         text = None if tokenizer is None else tokenizer.decode(result.new_ids)
-        print_json(_document(backend, granularity, runtime, result, text))
+        document = _document(backend, granularity, runtime, result, text)
+        print_json(document if measured is None else {**document, "profile": measured.to_dict()})
 
 
-def _print_profile(measured: Profile) -> None:
-    document = measured.to_dict()
-    rails = {f"energy of {rail}": each for rail, each in document["energy_by_rail_joules"].items()}
-    rows = [
-        (name.replace("_", " "), f"{each['value']:,.4g} {each['unit']}", each["source"])
-        for name, each in (document | rails).items()
-        if isinstance(each, dict) and "value" in each
-    ]
-    print_table(f"{measured.tokens} tokens on the whole board", ("quantity", "value", "source"), rows)
-    _print_activity(document["activity"])
-    if (expected := measured.expected) is None:
-        typer.echo(
-            "notice: nothing to hold the activity against; `run --activity` records it on the engine", err=True
+def _check_what_is_counted(backend: str, activity: bool, histograms: bool, profile: bool) -> None:
+    """Refuse options that do not go together."""
+    if profile and backend != "loihi2":
+        raise UsageError(
+            "--profile measures a chip and goes with --backend loihi2; `report` models time and energy without one"
         )
-    else:
-        typer.echo(f"expected: as recorded for {expected.tokens} tokens ({expected.origin})", err=True)
-    for flag in measured.flags:
-        typer.echo(f"notice: {flag}", err=True)
+    if profile and (activity or histograms):
+        raise UsageError(
+            f"{'--activity' if activity else '--histograms'} does not go with --profile: a chip does not show its "
+            "messages; record them with `run --backend engine --activity`, of the same prompt, before profiling"
+        )
+    if histograms and not activity:
+        raise UsageError("--histograms goes with --activity")
 
 
-def _print_activity(activity: dict[str, Any]) -> None:
-    """Print the counts of the board beside those that the engine lets one expect."""
-    counted, expected = activity["per_token"], activity["expected_per_token"]
-
-    def cells(name: str) -> tuple[str, ...]:
-        pair = [each[name]["value"] if name in each else None for each in (counted, expected)]
-        ratio = f"{pair[0] / pair[1]:.4f}" if pair[0] is not None and pair[1] else ""
-        return (name.replace("_", " "), *("" if each is None else f"{each:,.1f}" for each in pair), ratio)
-
-    rows = [cells(name) for name in counted | expected]
-    print_table("Activity of a token, all cores", ("events", "measured", "expected", "ratio"), rows)
+def _speed(result: RunResult) -> str:
+    generating = "" if result.tokens_per_s is None else f" at {result.tokens_per_s:.1f} tokens/s"
+    return (
+        f"{count(len(result.prompt_ids), 'prompt token')} at {result.prefill_tokens_per_s:.1f} tokens/s, "
+        f"{count(len(result.new_ids), 'new one')}{generating} (measured on this machine)"
+    )
 
 
 def _document(backend: str, granularity: str, runtime: str, result: RunResult, text: str | None) -> dict[str, Any]:
@@ -221,19 +199,26 @@ class _Echo:
         from loihi_mmfree.text import TextStream
 
         self._stream = None if tokenizer is None else TextStream(tokenizer)
-        self._quiet = quiet
-        if prompt is not None and not quiet:
-            typer.echo(prompt, nl=False)
+        self._prompt, self._quiet, self._begun = prompt, quiet, False
+
+    def __enter__(self) -> _Echo:
+        if self._prompt is not None:
+            self._show(self._prompt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the line, so that what follows, an error perhaps, begins one."""
+        if self._begun:
+            typer.echo("")
 
     def token(self, token: int) -> None:
         """Show one token."""
-        if not self._quiet:
-            typer.echo(f"{token} " if self._stream is None else self._stream.push(token), nl=False)
+        self._show(f"{token} " if self._stream is None else self._stream.push(token))
 
-    def end(self) -> None:
-        """End the line."""
+    def _show(self, text: str) -> None:
         if not self._quiet:
-            typer.echo("")
+            typer.echo(text, nl=False)
+            self._begun = True
 
 
 def _write_logits(path: Path, result: RunResult) -> None:

@@ -14,7 +14,9 @@ from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 from loihi_mmfree.compiler.artifact import Net
+from loihi_mmfree.compiler.graph import Graph
 from loihi_mmfree.compiler.nodes import NeuronGroup
+from loihi_mmfree.compiler.schedule import depth
 from loihi_mmfree.errors import BackendUnavailableError
 from loihi_mmfree.sim.session import Backend
 
@@ -35,8 +37,9 @@ class ChipRunner(Backend, Protocol):
         """What `report.profiler.attach_probes` returned, to be read after `close`; None without profiling."""
 
 
-Runner = Callable[[Net, Mapping[str, Any], bool], ChipRunner]
-"""Called with the network, the registered model of each role, and whether to profile."""
+Runner = Callable[[Net, Mapping[str, Any], int | None], ChipRunner]
+"""Called with the network, the registered model of each role, and the most time steps that are to be profiled;
+None without profiling."""
 
 
 def extension_installed() -> bool:
@@ -48,14 +51,42 @@ def extension_installed() -> bool:
     return bool(loihi.is_installed())
 
 
-def open_chip(net: Net, profile: bool = False) -> ChipRunner:
+def most_steps(graph: Graph, prompt_tokens: int, new_tokens: int) -> int:
+    """Return the time steps of a run that generates all the tokens it may.
+
+    A prompt is pipelined: a token enters a step, and the last one leaves `depth` steps later. Each generated token
+    but the last, which nobody reads, falls through alone.
+
+    Parameters
+    ----------
+    graph : Graph
+        Lowered and scheduled.
+    prompt_tokens, new_tokens : int
+        At least one, and at least none.
+    """
+    deep = depth(graph)
+    return prompt_tokens + deep + max(new_tokens - 1, 0) * (1 + deep)
+
+
+def open_chip(net: Net, profile_steps: int | None = None) -> ChipRunner:
     """Hand a network to the registered runner.
 
     Parameters
     ----------
     net : Net
-    profile : bool
-        Measure time, energy and activity.
+    profile_steps : int, optional
+        Measure time, energy and activity of at most so many time steps.
+
+    Raises
+    ------
+    BackendUnavailableError
+        As `find_runner` says.
+    """
+    return find_runner(net)(profile_steps)
+
+
+def find_runner(net: Net) -> Callable[[int | None], ChipRunner]:
+    """Return what hands a network to the registered runner, given the time steps to profile.
 
     Raises
     ------
@@ -82,4 +113,5 @@ def open_chip(net: Net, profile: bool = False) -> ChipRunner:
             "(docs/loihi2.md)."
         )
     run: Runner = runners[0].load()
-    return run(net, {role: models[role].load() for role in needed}, profile)
+    loaded = {role: models[role].load() for role in needed}
+    return lambda profile_steps: run(net, loaded, profile_steps)

@@ -28,6 +28,14 @@ class ComparisonRow:
     prefill_tokens_per_s: Quantity
     prefill_millijoules: Quantity
 
+    @property
+    def origin(self) -> str:
+        """Where the numbers come from: modelled, a published measurement or a published estimate."""
+        source = self.generate_tokens_per_s.source
+        if source != "published":
+            return source
+        return "published measurement" if self.kind.startswith("measured") else "published estimate"
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
         return {

@@ -1,4 +1,4 @@
-"""What a board counted, core by core, and what the placement expects of it.
+"""What a board counted, core by core.
 
 The counts are those of Lava's activity profiler, `lava.utils.loihi2_profiler.Loihi2Activity`: after a run, arrays
 with one element a core, summed over the steps of the run.
@@ -12,12 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from loihi_mmfree.compiler.artifact import Net
-from loihi_mmfree.compiler.place.traffic import traffic
 from loihi_mmfree.errors import MeasurementError
-from loihi_mmfree.report.quantity import Quantity
-from loihi_mmfree.report.workload import count_workload
-from loihi_mmfree.sim.activity_file import load_activity
 
 INDICES = {"chip": "chip_idx", "core": "core_idx"}
 """Where a core is, and the attribute of the profiler."""
@@ -56,14 +51,45 @@ class CoreActivity:
         """Events of all cores; of no core, none."""
         return {name: sum(self.columns[name]) for name in EVENTS if self.columns.get(name)}
 
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """What was not measured."""
+    def flags(self, chips: int, cores: int) -> tuple[str, ...]:
+        """Return what was not measured, or cannot be told apart.
+
+        Parameters
+        ----------
+        chips, cores : int
+            That the placement uses.
+        """
+        found = (self._missing(), self._short_of(cores), self._ambiguous(chips))
+        return tuple(f"activity: {flag}" for flag in found if flag)
+
+    def _missing(self) -> str:
         attributes = INDICES | EVENTS
         missing = [each for name, each in attributes.items() if name not in self.columns and each != _OPTIONAL]
-        if missing:
-            return (f"activity: Lava's profiler offers no {', '.join(missing)}, so these were not measured",)
-        return () if self.columns["core"] else ("activity: Lava's profiler recorded no core",)
+        return f"Lava's profiler offers no {', '.join(missing)}, so these were not measured" if missing else ""
+
+    def _short_of(self, cores: int) -> str:
+        recorded = len(next(iter(self.columns.values()), ()))
+        if self.columns and not recorded:
+            return "Lava's profiler recorded no core"
+        if recorded and recorded < cores:
+            return (
+                f"Lava's profiler recorded {recorded} of the {cores} cores that the placement uses: "
+                "what the others did is not counted"
+            )
+        return ""
+
+    def _ambiguous(self, chips: int) -> str:
+        if not self.columns.get("core"):
+            return ""
+        if "chip" not in self.columns and chips > 1:
+            return (
+                f"Lava's profiler offers no {_OPTIONAL}, and the placement uses {chips} chips: by_core does not "
+                "tell cores of the same index apart"
+            )
+        where = list(zip(*(self.columns[name] for name in INDICES if name in self.columns), strict=True))
+        if len(set(where)) < len(where):
+            return "the same core occurs more than once: by_core does not tell which is which"
+        return ""
 
 
 def read_core_activity(logger: Any) -> CoreActivity:
@@ -103,54 +129,3 @@ def _whole_numbers(reading: Any, attribute: str) -> tuple[int, ...]:
     if wrong.size:
         raise MeasurementError(f"{attribute}: expected whole numbers that are not negative; found {wrong[0]:g}")
     return tuple(int(value) for value in values)
-
-
-@dataclass(frozen=True)
-class ExpectedActivity:
-    """What a token is to cause on the cores, by placement and recorded activity.
-
-    Parameters
-    ----------
-    per_token : mapping name -> float
-        `synaptic_operations`, `messages_in`, `messages_out` (each counted once) and `message_copies_out` (once for
-        every core, or host, that it goes to).
-    origin : str
-        Of the recorded activity.
-    tokens : int
-        That it was recorded over.
-    """
-
-    per_token: Mapping[str, float]
-    origin: str
-    tokens: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form: a quantity each."""
-        inputs = {"activity": f"recorded: {self.origin}", "activity_tokens": self.tokens}
-        return {
-            name: Quantity(value, name.replace("_", " "), "measured", inputs).to_dict()
-            for name, value in self.per_token.items()
-        }
-
-
-def expect_activity(net: Net) -> ExpectedActivity | None:
-    """Return what the activity recorded for a network makes of its placement; None if none was recorded.
-
-    Raises
-    ------
-    ArtifactError
-        The recorded activity is damaged or of another network.
-    """
-    activity = load_activity(net.path, net.graph)
-    if activity is None:
-        return None
-    system, placement = net.placed.chip, net.placed.placement
-    moved = traffic(net.graph, system, placement, activity.rates)
-    events = count_workload(net.graph, placement, activity, system, moved).events
-    per_token = {
-        "synaptic_operations": events.synaptic_operations,
-        "messages_in": sum(core.received for core in moved.cores),
-        "messages_out": moved.sent,
-        "message_copies_out": sum(core.copies for core in moved.cores),
-    }
-    return ExpectedActivity(per_token, activity.origin, activity.tokens)

@@ -11,21 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loihi_mmfree.compiler.artifact import REPORT, Net
-from loihi_mmfree.compiler.graph import Graph
 from loihi_mmfree.compiler.place.traffic import Traffic, traffic
 from loihi_mmfree.report.comparison import ComparisonRow, comparison
 from loihi_mmfree.report.fit import fit, published_target, reference_workload
 from loihi_mmfree.report.model import PHASES, Phase, Prediction, Session, predict, session
-from loihi_mmfree.report.parameters import ModelParameters, load_parameters
+from loihi_mmfree.report.on_chip import on_chip_activity
+from loihi_mmfree.report.parameters import PARAMETERS_FILE, ModelParameters, load_parameters
 from loihi_mmfree.report.published import Published, load_published
 from loihi_mmfree.report.quantity import Quantity
 from loihi_mmfree.report.sensitivity import Sensitivity, sensitivity
 from loihi_mmfree.report.sweep import SweepRow, sweep
 from loihi_mmfree.report.validation import Validation, measured_energies, validations
 from loihi_mmfree.report.workload import Workload, count_workload
-from loihi_mmfree.sim.activity import Activity, projection_zeros, synaptic_operations, worst_case
+from loihi_mmfree.sim.activity import Activity, projection_zeros, worst_case
 from loihi_mmfree.sim.activity_file import BY_TOKEN, load_activity
-from loihi_mmfree.sim.incidents import SATURATIONS
 
 SCHEMA_VERSION = 1
 MEASUREMENT_METHOD = "modelled"
@@ -52,7 +51,7 @@ class Report:
         Whether the activity was recorded by a run; otherwise it is the worst case.
     zeros : mapping kind of projection -> share of zeros at its input
     per_token : mapping {"messages", "synaptic_operations", "saturations"} -> array [T]
-        How many each token caused; empty if no activity was recorded.
+        How many each token caused on the chip; empty if no activity was recorded.
     traffic : Traffic
         Of the placement and this activity, over links and chips.
     workload : Workload
@@ -110,9 +109,17 @@ class Report:
         value = getattr(self.other_prediction, phase).millijoules_per_token
         return Quantity(value, "mJ", "modelled", {**self.inputs, "energies": "as measured of PilotNet LIF"})
 
+    def board_energy(self, phase: str) -> Quantity | None:
+        """Return the millijoules a token takes in a phase with all chips of the board; None if none is meant."""
+        if self.workload.board_chips is None:
+            return None
+        result: Phase = getattr(self.prediction, phase)
+        static = self.parameters.static_power.si * self.workload.board_chips * result.seconds_per_token
+        return self._modelled(1e3 * (static + result.dynamic_joules), "mJ")
+
     def spread(self, what: str) -> dict[str, Quantity]:
         """Return the least, the median and the greatest number of `per_token`, in that order."""
-        values, inputs = self.per_token[what], self._counted
+        values, inputs = self.per_token[what], {**self._counted, "counted": "what is placed on the chip"}
         ends = {"least": values.min(), "median": np.median(values), "greatest": values.max()}
         unit = what.replace("_", " ")
         return {name: Quantity(float(each), unit, "measured", inputs) for name, each in ends.items()}
@@ -130,8 +137,8 @@ class Report:
             ).to_dict(),
             "sessions": [self._session(each) for each in self.sessions],
             "comparison": [row.to_dict() for row in self.comparison],
-            "sensitivity": [_sensitivity_row(row) for row in self.sensitivity],
-            "sweep": {"source": "modelled", "rows": [dataclasses.asdict(row) for row in self.sweep]},
+            "sensitivity": [row.to_dict(self.inputs) for row in self.sensitivity],
+            "sweep": {"source": "modelled", "rows": [self._sweep_row(row) for row in self.sweep]},
             "model": {
                 "parameters": {name: dataclasses.asdict(p) for name, p in self.parameters.named().items()},
                 "residual_generate_tokens_per_s": self.residual.to_dict(),
@@ -142,6 +149,10 @@ class Report:
 
     def _modelled(self, value: float, unit: str) -> Quantity:
         return Quantity(value, unit, "modelled", self.inputs)
+
+    def _sweep_row(self, row: SweepRow) -> dict[str, Any]:
+        placed = _placement(row.cores, row.chips, self.about["system_name"])
+        return row.to_dict({**self.inputs, "placement": placed})
 
     @property
     def _counted(self) -> dict[str, Any]:
@@ -182,16 +193,10 @@ class Report:
             "static_joules_per_token": self._modelled(result.static_joules, "J"),
             "dynamic_joules_per_token": self._modelled(result.dynamic_joules, "J"),
         }
-        if (board := self._board_millijoules(result)) is not None:
-            found["board_millijoules_per_token"] = self._modelled(board, "mJ")
+        if (board := self.board_energy(phase)) is not None:
+            found["board_millijoules_per_token"] = board
         shares = {what: self._modelled(share, "1").to_dict() for what, share in result.shares.items()}
         return {**{name: each.to_dict() for name, each in found.items()}, "time_shares": shares}
-
-    def _board_millijoules(self, result: Phase) -> float | None:
-        if self.workload.board_chips is None:
-            return None
-        static = self.parameters.static_power.si * self.workload.board_chips * result.seconds_per_token
-        return 1e3 * (static + result.dynamic_joules)
 
     def _session(self, each: Session) -> dict[str, Any]:
         named = {
@@ -236,7 +241,7 @@ def build_report(net: Net, *, with_sweep: bool = False) -> Report:
         activity=activity,
         recorded=recorded is not None,
         zeros=projection_zeros(graph, activity),
-        per_token=_per_token(graph, activity),
+        per_token=on_chip_activity(graph, placement, activity),
         traffic=moved,
         workload=workload,
         parameters=parameters,
@@ -247,31 +252,26 @@ def build_report(net: Net, *, with_sweep: bool = False) -> Report:
         sensitivity=sensitivity(workload, parameters, reference),
         sweep=sweep(graph, placement, system, activity, parameters) if with_sweep else (),
         published=published,
-        residual=Quantity(
-            predicted / stated - 1,
-            "1",
-            "modelled",
-            {"predicted": predicted, "published": stated, "citation": published.citation},
-        ),
+        residual=_residual(predicted, stated, published.citation),
         validations=validations(parameters),
     )
 
 
-def _per_token(graph: Graph, activity: Activity) -> dict[str, NDArray[Any]]:
-    if activity.by_token is None:
-        return {}
-    operations = synaptic_operations(graph, activity.columns)
-    return {
-        "messages": activity.by_token.sum(axis=1),
-        "synaptic_operations": np.sum(list(operations.values()), axis=0),
-        "saturations": activity.incidents.by_token(SATURATIONS, activity.tokens),
+def _residual(predicted: float, published: float, citation: str) -> Quantity:
+    inputs = {
+        "predicted": predicted,
+        "published": published,
+        "unit": "tokens/s",
+        "parameters": f"{PARAMETERS_FILE}, fitted anew",
+        "citation": citation,
     }
+    return Quantity(predicted / published - 1, "1", "modelled", inputs)
 
 
 def _about(net: Net, workload: Workload) -> dict[str, Any]:
     placed, config = net.placed, net.manifest["config"]
     return {
-        "net": net.path.name,
+        "net": net.path.resolve().name,
         "checkpoint_sha256": net.manifest["checkpoint_sha256"],
         "system_name": placed.chip.name,
         "chips_used": workload.chips,
@@ -288,42 +288,25 @@ def _inputs(about: Mapping[str, Any], activity: Activity, recorded: bool) -> dic
     return {
         "activity": f"{'recorded' if recorded else 'not recorded'}: {activity.origin}",
         "activity_tokens": activity.tokens,
-        "placement": f"{about['cores_used']} cores on {about['chips_used']} chips of {about['system_name']}",
-        "parameters": "loihi2_model.toml",
+        "placement": _placement(about["cores_used"], about["chips_used"], about["system_name"]),
+        "parameters": PARAMETERS_FILE,
     }
+
+
+def _placement(cores: int, chips: int, system: str) -> str:
+    return f"{cores} cores on {chips} chips of {system}"
 
 
 def _validation_rows(validation: Validation) -> list[dict[str, Any]]:
     cited = {"citation": validation.network.source}
+    modelled = {**cited, "parameters": PARAMETERS_FILE, "workload": "counts of events of the same citation"}
     return [
         {
             "network": validation.network.title,
             "quantity": each.quantity,
             "measured": Quantity(each.measured, each.unit, "published", cited).to_dict(),
-            "modelled": Quantity(each.modelled, each.unit, "modelled", cited).to_dict(),
-            "residual": Quantity(each.residual, "1", "modelled", cited).to_dict(),
+            "modelled": Quantity(each.modelled, each.unit, "modelled", modelled).to_dict(),
+            "residual": Quantity(each.residual, "1", "modelled", modelled).to_dict(),
         }
         for each in validation.comparisons
     ]
-
-
-def _sensitivity_row(row: Sensitivity) -> dict[str, Any]:
-    def results(end: Prediction | None) -> dict[str, Any] | None:
-        if end is None:
-            return None
-        return {
-            phase: {
-                "tokens_per_s": getattr(end, phase).tokens_per_s,
-                "millijoules_per_token": getattr(end, phase).millijoules_per_token,
-            }
-            for phase in PHASES
-        }
-
-    return {
-        "parameter": row.name,
-        "unit": row.unit,
-        "confidence": row.confidence,
-        "source": "modelled",
-        "low": {"value": row.low_value, "results": results(row.low)},
-        "high": {"value": row.high_value, "results": results(row.high)},
-    }

@@ -11,7 +11,18 @@ from loihi_mmfree.report.svg import Html, drawing, element, path
 
 WIDTH, HEIGHT = 440.0, 300.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 14.0, 26.0, 44.0
+_CHARACTER = 7.4
+"""Width of a digit in the labels, at most."""
 _RADIUS = 4.5
+LEAST_REACH = 1.01
+"""Parameters that move a result by less are left out of its plot."""
+_FACTORS = (
+    (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
+    (0.5, 0.7, 1.0, 1.4, 2.0),
+    (0.8, 0.9, 1.0, 1.1, 1.25),
+    (0.95, 1.0, 1.05),
+)
+"""What an axis of factors may name, the coarsest first; of the last, three lie within any axis."""
 MARKERS = {
     "modelled": "diamond",
     "measured": "square",
@@ -43,13 +54,15 @@ class Series:
 
 @dataclass(frozen=True)
 class Choice:
-    """A numbered point of the Pareto plot; `best` if nothing is better in both."""
+    """A numbered point of the Pareto plot; `best` if no other choice is better in both, `hypothetical` if it is
+    none."""
 
     number: int
     name: str
     x: float
     y: float
     best: bool
+    hypothetical: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,8 +140,8 @@ def axis(values: Sequence[float], start: float, end: float, room: float = 1.4) -
 
 def series_plot(title: str, x_name: str, y_name: str, series: Sequence[Series], x_ticks: Sequence[float]) -> Html:
     """Draw lines over an x axis that is labelled where the data are; both axes are logarithmic."""
-    x = axis(x_ticks, _LEFT, WIDTH - _RIGHT)
     y = axis([value for each in series for _, value in each.points], HEIGHT - _BOTTOM, _TOP)
+    x = axis(x_ticks, _left(y), WIDTH - _RIGHT)
     parts = _frame(x, y, x_ticks, x_name, y_name)
     for each in series:
         points = [(x.at(first), y.at(second)) for first, second in each.points]
@@ -147,8 +160,8 @@ def bins_plot(title: str, x_name: str, y_name: str, bins: Sequence[Bin]) -> Html
     """Draw the means of counts as a line, their ranges as a band; the y axis holds little more than these."""
     least, most = min(each.least for each in bins), max(each.greatest for each in bins)
     room = 0.15 * (most - least) or 1.0
-    x = LinearAxis(0, bins[-1].x, _LEFT, WIDTH - _RIGHT)
     y = LinearAxis(max(0.0, least - room), most + room, HEIGHT - _BOTTOM, _TOP)
+    x = LinearAxis(0, bins[-1].x, _left(y), WIDTH - _RIGHT)
     parts = _frame(x, y, x.ticks, x_name, y_name)
     lower, upper, middle = (
         [(x.at(each.x), y.at(getattr(each, name))) for each in bins] for name in ("least", "greatest", "mean")
@@ -160,19 +173,20 @@ def bins_plot(title: str, x_name: str, y_name: str, bins: Sequence[Bin]) -> Html
 
 
 def pareto_plot(title: str, x_name: str, y_name: str, choices: Sequence[Choice]) -> Html:
-    """Draw numbered points, those that nothing beats filled and joined; right and down is better."""
-    x = axis([each.x for each in choices], _LEFT, WIDTH - _RIGHT)
+    """Draw numbered points, those that nothing beats filled and joined, hypothetical ones grey; right and down is
+    better."""
     y = axis([each.y for each in choices], HEIGHT - _BOTTOM, _TOP)
+    x = axis([each.x for each in choices], _left(y), WIDTH - _RIGHT)
     front = sorted((each.x, each.y) for each in choices if each.best)
     parts = _frame(x, y, x.ticks, x_name, y_name)
     if len(front) > 1:
         points = [(x.at(first), y.at(second)) for first, second in front]
         parts.append(element("path", d=path(points), class_="curve c7 circle"))
     taken: list[tuple[float, float]] = []
-    for each in choices:
+    for each in sorted(choices, key=lambda each: each.best):  # the best on top
         where = {"cx": x.at(each.x), "cy": y.at(each.y), "r": _RADIUS}
         label = f"{each.number}, {each.name}: {format_number(each.x)} {x_name}, {format_number(each.y)} {y_name}"
-        kind = "dot c7" if each.best else "dot hollow c1"
+        kind = "dot c7" if each.best else f"dot hollow c{5 if each.hypothetical else 1}"
         parts.append(element("circle", element("title", label), class_=kind, **where))
         taken.append(_free_place(where["cx"], where["cy"], taken))
         parts.append(_word(*taken[-1], str(each.number), anchor="middle"))
@@ -186,12 +200,20 @@ def pareto_plot(title: str, x_name: str, y_name: str, choices: Sequence[Choice])
 
 
 def span_plot(title: str, spans: Sequence[Span]) -> Html:
-    """Draw how far each parameter moves a result, as a factor; hollow at its low end, filled at its high end."""
+    """Draw how far each parameter moves a result, as a factor; hollow at its low end, filled at its high end.
+
+    Those that move it by less than LEAST_REACH are left out; the others are in order, the farthest first.
+    """
+    spans = sorted((each for each in spans if each.reach >= LEAST_REACH), key=lambda each: -each.reach)
+    if not spans:
+        nothing = f"none moves it by {100 * (LEAST_REACH - 1):.0f} %"
+        return drawing(WIDTH, 46, title, nothing, [_title(title), _word(2, 36, nothing)])
     left, line = 172.0, 20.0
     bottom = _TOP + line * len(spans)
-    reach = max((each.reach for each in spans), default=1.1)
-    x = Axis(1 / (reach * 1.07), reach * 1.07, left, WIDTH - _RIGHT)
-    factors = [each for each in _factors(reach) if x.low < each < x.high]
+    reach = spans[0].reach * 1.07
+    x = Axis(1 / reach, reach, left, WIDTH - _RIGHT)
+    shown = ([each for each in row if x.low < each < x.high] for row in _FACTORS)
+    factors = next(row for row in shown if len(row) >= 3)
     parts = [_title(title), *(_tick_below(x.at(each), _TOP, bottom, f"×{each:g}") for each in factors)]
     for number, each in enumerate(spans):
         middle = _TOP + line * (number + 0.5)
@@ -253,15 +275,25 @@ def sample(origin: str, colour: int) -> Html:
 def _frame(
     x: Axis | LinearAxis, y: Axis | LinearAxis, x_ticks: Sequence[float], x_name: str, y_name: str
 ) -> list[Html]:
-    parts = [_tick_below(x.at(each), _TOP, HEIGHT - _BOTTOM, format_number(each)) for each in x_ticks]
+    parts = [_tick_below(x.at(each), _TOP, HEIGHT - _BOTTOM, _tick(each)) for each in x_ticks]
     for each in y.ticks:
         height = y.at(each)
-        parts.append(element("path", d=path([(_LEFT, height), (WIDTH - _RIGHT, height)]), class_="grid"))
-        parts.append(_word(_LEFT - 6, height + 4, format_number(each), anchor="end"))
-    parts.append(_word((_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 8, x_name, anchor="middle"))
+        parts.append(element("path", d=path([(x.start, height), (x.end, height)]), class_="grid"))
+        parts.append(_word(x.start - 6, height + 4, _tick(each), anchor="end"))
+    parts.append(_word((x.start + x.end) / 2, HEIGHT - 8, x_name, anchor="middle"))
     turn = f"rotate(-90 13 {(_TOP + HEIGHT - _BOTTOM) / 2:.0f})"
     parts.append(_word(13, (_TOP + HEIGHT - _BOTTOM) / 2, y_name, anchor="middle", transform=turn))
     return parts
+
+
+def _left(y: Axis | LinearAxis) -> float:
+    """Where a plot begins beside the axis' name and its widest label."""
+    return max(_LEFT, 26 + _CHARACTER * max((len(_tick(each)) for each in y.ticks), default=0))
+
+
+def _tick(value: float) -> str:
+    """A round number."""
+    return f"{value:,g}"
 
 
 def _tick_below(x: float, top: float, bottom: float, text: str) -> Html:
@@ -289,13 +321,6 @@ def _free_place(x: float, y: float, taken: Sequence[tuple[float, float]]) -> tup
     ]
     free = (here for here in places if all(abs(here[0] - a) > 12 or abs(here[1] - b) > 11 for a, b in taken))
     return next(free, places[0])
-
-
-def _factors(reach: float) -> tuple[float, ...]:
-    """The values that an axis of factors names."""
-    if reach < 1.3:
-        return (0.8, 0.9, 1.0, 1.1, 1.25)
-    return (0.5, 0.7, 1.0, 1.4, 2.0) if reach < 3 else (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 def _factor(value: float | None) -> str:

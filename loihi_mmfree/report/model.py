@@ -189,12 +189,12 @@ class Session:
 
     @property
     def joules_per_output_token(self) -> float:
-        """Over the generated tokens only."""
+        """Over the generated tokens only, of which there must be some."""
         return self.joules / self.new_tokens
 
 
 def session(workload: Workload, parameters: ModelParameters, prompt_tokens: int, new_tokens: int) -> Session:
-    """Return time and energy of reading a prompt and generating an answer, at least one token each.
+    """Return time and energy of reading a prompt of at least one token and generating an answer.
 
     Every generated token is read in turn, the last one too, so that the session can go on.
     """

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from loihi_mmfree import __version__
 from loihi_mmfree.compiler.artifact import Net
 from loihi_mmfree.compiler.place.traffic import Traffic
 from loihi_mmfree.compiler.summary import Summary
+from loihi_mmfree.report.page_tables import prose
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -53,10 +55,13 @@ def render(template: str, context: dict[str, Any]) -> str:
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("loihi_mmfree.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["prose"] = prose
+    environment.globals["version"] = __version__
+    return environment

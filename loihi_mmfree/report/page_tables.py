@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -9,8 +10,9 @@ from typing import Any
 
 from loihi_mmfree.report.svg import Html
 
-TEXT, WIDE, NUMBER = "text", "wide", ""
-"""How a column is set: a short text, a text that may wrap, a number."""
+TEXT, WIDE, NOTE, NUMBER = "text", "wide", "wide note", ""
+"""How a column is set, as classes: a short text, a text that may wrap, one that on a narrow screen goes under its
+row, a number."""
 
 
 @dataclass(frozen=True)
@@ -32,24 +34,42 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; columns are (heading, TEXT, WIDE or NUMBER)."""
+    """A table; columns are (heading, TEXT, WIDE, NOTE or NUMBER); `open` if it can be folded and is not."""
 
     columns: tuple[tuple[str, str], ...]
     rows: tuple[Row, ...]
     title: str = ""
+    open: bool = False
 
 
 def table(
-    headings: Sequence[str | tuple[str, str]], rows: Sequence[Row | tuple[Any, ...]], title: str = ""
+    headings: Sequence[str | tuple[str, str]],
+    rows: Sequence[Row | tuple[Any, ...]],
+    title: str = "",
+    open: bool = False,
 ) -> Table:
     """Return a table; headings without a kind are those of numbers."""
     columns = tuple((each, NUMBER) if isinstance(each, str) else each for each in headings)
-    return Table(columns, tuple(each if isinstance(each, Row) else Row(each) for each in rows), title)
+    return Table(columns, tuple(each if isinstance(each, Row) else Row(each) for each in rows), title, open)
 
 
 def count(value: float) -> str:
     """Return a whole number with its thousands apart."""
     return f"{value:,.0f}"
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number with what is counted: 1 chip, 2 chips."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def prose(text: str) -> Html:
+    """Return a text as markup; what stands between backticks is code, whose words are not broken."""
+    return Html(re.sub("`([^`]+)`", lambda code: f"<code>{_unbroken(code[1])}</code>", escape(text)))
+
+
+def _unbroken(words: str) -> str:
+    return " ".join(f"<span>{word}</span>" for word in words.split())
 
 
 def kilobytes(value: float) -> str:

@@ -12,6 +12,7 @@ activity cannot be read from it, and we know of no program that runs both ways t
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,13 +21,19 @@ import numpy as np
 
 from loihi_mmfree.errors import BackendUnavailableError, MeasurementError
 from loihi_mmfree.loihi2.backend import HOW_TO_GET_IT
-from loihi_mmfree.report.core_activity import CoreActivity, ExpectedActivity, read_core_activity
+from loihi_mmfree.report.core_activity import CoreActivity, read_core_activity
+from loihi_mmfree.report.expectation import Expectation
 from loihi_mmfree.report.quantity import Quantity
+from loihi_mmfree.sim.session import RunResult
 
+SCHEMA_VERSION = 1
 MEASUREMENT_METHOD = "lava-loihi profiler"
+SCOPE = "whole board, every chip of it; the whole run, reading the prompt and generating together"
 NOISE_SHARE = 0.02
 """Dynamic energy below this share of the static one is not told from drift of the static power: our choice."""
 
+SAME_OPERATIONS = 0.01
+"""A ratio of synaptic operations, measured to expected, this far from one is pointed out: our choice."""
 
 RAILS = ("vdd", "vddm", "vddio")
 """Supply rails: neurocores and mesh, memory, links off the chip. The profiler offers the power of each as an
@@ -78,12 +85,54 @@ class Probes:
 
 
 @dataclass(frozen=True)
+class Span:
+    """What passed while the probes were on.
+
+    Parameters
+    ----------
+    prompt_tokens : int
+    new_tokens_read : int
+        Generated tokens that were read in turn: all but the last.
+    steps : int
+        Time steps, of both.
+    ended_early : bool
+        Fewer tokens were generated than the power probe was told to reckon with.
+    ids_sha256 : str
+        Of the token ids that were read, int64 little-endian; empty if unknown.
+    """
+
+    prompt_tokens: int
+    new_tokens_read: int
+    steps: int
+    ended_early: bool = False
+    ids_sha256: str = ""
+
+    @classmethod
+    def of_run(cls, result: RunResult, new_tokens: int) -> Span:
+        """Return that of a run which was to generate so many tokens."""
+        prompt = len(result.prompt_ids)
+        read = np.array(result.ids, dtype="<i8")
+        return cls(
+            prompt,
+            len(read) - prompt,
+            result.steps,
+            ended_early=len(result.new_ids) < new_tokens,
+            ids_sha256=hashlib.sha256(read.tobytes()).hexdigest(),
+        )
+
+    @property
+    def tokens(self) -> int:
+        """All tokens that were read."""
+        return self.prompt_tokens + self.new_tokens_read
+
+
+@dataclass(frozen=True)
 class Profile:
     """What a run on a board took.
 
     Parameters
     ----------
-    tokens, steps : int
+    span : Span
     seconds : float
     joules, static_joules : float
         Of the whole board: every chip on it, in use or not.
@@ -91,23 +140,39 @@ class Profile:
         Mean power; empty if the profiler does not tell rails apart.
     activity : CoreActivity
         Over the run.
-    expected : ExpectedActivity, optional
-        What the activity recorded by the engine lets one expect.
+    expected : Expectation
+        What all this is held against.
     """
 
-    tokens: int
-    steps: int
+    span: Span
     seconds: float
     joules: float
     static_joules: float
     rail_watts: Mapping[str, float]
     activity: CoreActivity
-    expected: ExpectedActivity | None = None
+    expected: Expectation
+
+    @property
+    def same_ids(self) -> bool | None:
+        """Whether the board read the ids that the activity was recorded of; None if that is not known."""
+        both = self.span.ids_sha256, self.expected.ids_sha256
+        return both[0] == both[1] if all(both) else None
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What keeps numbers from being printed."""
-        return (*self._energy_flags, *self.activity.flags)
+        """What keeps numbers from being printed or trusted."""
+        workload = self.expected.workload
+        counted = self.activity.flags(workload.chips, workload.cores)
+        return (*self._span_flags, *self._energy_flags, *counted, *self._operation_flags)
+
+    @property
+    def _span_flags(self) -> tuple[str, ...]:
+        if not self.span.ended_early:
+            return ()
+        return (
+            "fewer tokens were generated than the power probe was told to reckon with, and whether its mean then "
+            "holds steps that never came is not public; measure with --ignore-eos",
+        )
 
     @property
     def _energy_flags(self) -> tuple[str, ...]:
@@ -124,24 +189,49 @@ class Profile:
             )
         return ()
 
+    @property
+    def _operation_flags(self) -> tuple[str, ...]:
+        name = "synaptic_operations"
+        if name not in self.activity.totals or not self.expected.per_token.get(name):
+            return ()
+        ratio = self.activity.totals[name] / self.span.tokens / self.expected.per_token[name]
+        if abs(ratio - 1) <= SAME_OPERATIONS:
+            return ()
+        other = {
+            True: "",
+            False: ", and the activity was recorded of other tokens",
+            None: ", and the activity may have been recorded of other tokens",
+        }[self.same_ids]
+        return (
+            f"activity: {ratio:.4g} times the synaptic operations expected; those count zero weights, which a "
+            f"compiler may leave out{other}",
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; a flagged dynamic energy is left out."""
+        span = self.span
         named = {
             "latency_seconds": (self.seconds, "s"),
+            "tokens_per_s": (span.tokens / self.seconds, "tokens/s"),
+            "millijoules_per_token": (1e3 * self.joules / span.tokens, "mJ"),
             "total_energy_joules": (self.joules, "J"),
             "static_energy_joules": (self.static_joules, "J"),
+            "dynamic_energy_joules": (self.joules - self.static_joules, "J"),
             "static_power_baseline_watts": (self.static_joules / self.seconds, "W"),
-            "tokens_per_s": (self.tokens / self.seconds, "tokens/s"),
-            "millijoules_per_token": (1e3 * self.joules / self.tokens, "mJ"),
         }
-        if not self._energy_flags:
-            named["dynamic_energy_joules"] = (self.joules - self.static_joules, "J")
+        if self._energy_flags:
+            del named["dynamic_energy_joules"]
+        modelled = self.expected.run(span.prompt_tokens, span.new_tokens_read)
         return {
+            "schema_version": SCHEMA_VERSION,
             "measurement_method": MEASUREMENT_METHOD,
-            "scope": "whole board, every chip of it",
-            "tokens": self.tokens,
-            "steps": self.steps,
+            "scope": SCOPE,
+            "tokens": span.tokens,
+            "prompt_tokens": span.prompt_tokens,
+            "new_tokens_read": span.new_tokens_read,
+            "steps": span.steps,
             **{name: self._measured(value, unit) for name, (value, unit) in named.items()},
+            "modelled": {name: each.to_dict() for name, each in modelled.items()},
             "energy_by_rail_joules": {
                 rail: self._measured(watts * self.seconds, "J") for rail, watts in self.rail_watts.items()
             },
@@ -152,15 +242,16 @@ class Profile:
     def _activity(self) -> dict[str, Any]:
         return {
             "per_token": {
-                name: self._measured(total / self.tokens, name.replace("_", " "))
+                name: self._measured(total / self.span.tokens, name.replace("_", " "))
                 for name, total in self.activity.totals.items()
             },
-            "expected_per_token": {} if self.expected is None else self.expected.to_dict(),
+            "expected_per_token": {name: each.to_dict() for name, each in self.expected.events().items()},
+            "same_ids": self.same_ids,
             "by_core": {name: list(column) for name, column in self.activity.columns.items()},
         }
 
     def _measured(self, value: float, unit: str) -> dict[str, Any]:
-        inputs = {"measurement_method": MEASUREMENT_METHOD, "tokens": self.tokens, "steps": self.steps}
+        inputs = {"measurement_method": MEASUREMENT_METHOD, "tokens": self.span.tokens, "steps": self.span.steps}
         return Quantity(value, unit, "measured", inputs).to_dict()
 
 
@@ -172,7 +263,7 @@ def attach_probes(run_config: Any, steps: int) -> Probes:
     run_config : lava.magma.core.run_configs.Loihi2HwCfg
         The probes go to the end of its `callback_fxs`.
     steps : int
-        Time steps to record.
+        Time steps to record, at most: what the runner was called with. A run that ends earlier is flagged.
 
     Raises
     ------
@@ -195,28 +286,35 @@ def attach_probes(run_config: Any, steps: int) -> Probes:
     return probes
 
 
-def read_profile(probes: Probes, tokens: int, steps: int, expected: ExpectedActivity | None = None) -> Profile:
+def read_profile(probes: Probes | None, span: Span, expected: Expectation) -> Profile:
     """Read probes after the network has stopped.
 
     Parameters
     ----------
     probes : Probes
-    tokens, steps : int
-        That passed while the probes were on.
-    expected : ExpectedActivity, optional
-        What the activity is held against.
+        What the runner offers; None is refused.
+    span : Span
+        What passed while they were on.
+    expected : Expectation
+        What they are held against.
 
     Raises
     ------
     MeasurementError
-        A reading is missing, no finite number, or in activity no count; or the time is not positive.
+        There are no probes; a reading is missing, no finite number, or in activity no count; or the time is not
+        positive.
     """
-    seconds = 1e-6 * steps * _mean(probes.time, "avg_time_per_step")
+    if probes is None:
+        raise MeasurementError(
+            "profile: the runner offers no probes after a run that was to be profiled; let it call "
+            "report.profiler.attach_probes(run_config, profile_steps) before the network starts, and offer as "
+            "`probes` what that returns (docs/loihi2.md)"
+        )
+    seconds = 1e-6 * span.steps * _mean(probes.time, "avg_time_per_step")
     if seconds <= 0:
         raise MeasurementError(f"avg_time_per_step: the run took {seconds} s, so the probe recorded nothing")
     return Profile(
-        tokens,
-        steps,
+        span,
         seconds,
         joules=seconds * _mean(probes.power, "total_power"),
         static_joules=seconds * _mean(probes.power, "static_total_power"),

@@ -43,9 +43,9 @@ class Quantity:
 
 
 def format_number(value: float) -> str:
-    """Return a number with three significant digits, plain where it can be read that way."""
+    """Return a number with three significant digits, or all digits before the point where it has more."""
     if value == 0:
         return "0"
-    if 1000 <= abs(value) < 1e6:
+    if 999.5 <= abs(value) < 1e6:
         return f"{value:,.0f}"
-    return f"{value:.3g}"
+    return f"{value:#.3g}".removesuffix(".")

@@ -6,12 +6,17 @@ nothing. So the ends of a range are models that explain the published system equ
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from loihi_mmfree.report.fit import FITTED, fit
-from loihi_mmfree.report.model import Prediction, predict
+from loihi_mmfree.report.model import PHASES, Prediction, predict
 from loihi_mmfree.report.parameters import ModelParameters
 from loihi_mmfree.report.workload import Workload
+
+RESULT_UNITS = {"tokens_per_s": "tokens/s", "millijoules_per_token": "mJ"}
+"""What is told of each end of a range, with its unit."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,25 @@ class Sensitivity:
     high_value: float
     low: Prediction | None
     high: Prediction | None
+
+    def to_dict(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a JSON-ready description; `inputs` are those of the results."""
+        return {
+            "parameter": self.name,
+            "unit": self.unit,
+            "confidence": self.confidence,
+            "source": "modelled",
+            "inputs": {**inputs, "fitted_anew": list(FITTED)},
+            "result_units": RESULT_UNITS,
+            "low": {"value": self.low_value, "results": _results(self.low)},
+            "high": {"value": self.high_value, "results": _results(self.high)},
+        }
+
+
+def _results(end: Prediction | None) -> dict[str, dict[str, float]] | None:
+    if end is None:
+        return None
+    return {phase: {name: getattr(getattr(end, phase), name) for name in RESULT_UNITS} for phase in PHASES}
 
 
 def sensitivity(workload: Workload, parameters: ModelParameters, reference: Workload) -> tuple[Sensitivity, ...]:

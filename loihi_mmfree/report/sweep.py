@@ -1,9 +1,15 @@
-"""What weight bits, chips, activation bits and zeros do to throughput and energy, one change at a time."""
+"""What weight bits, chips, activation bits and zeros do to throughput and energy, one change at a time.
+
+Weight bits, chips and activation bits can be chosen: another compilation gives them. Zeros that are put in cannot:
+a network would have to be trained for them. They stand beside the choices and take no part in the Pareto front.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from loihi_mmfree.compiler.graph import Graph
 from loihi_mmfree.compiler.nodes import NeuronGroup
@@ -19,6 +25,7 @@ from loihi_mmfree.sim.activity import Activity, group_ports
 ZERO_SHARES = (0.25, 0.5, 0.75, 0.9)
 FEWER_BITS = (1, 2, 4)
 CHIP_FACTORS = (2, 4)
+RESULT_UNITS = {"tokens_per_s": "tokens/s", "millijoules": "mJ"}
 
 
 @dataclass(frozen=True)
@@ -31,14 +38,17 @@ class Setting:
         For people: what differs.
     weight_bits : int, optional
     chips : int, optional
-        Spread over so many, for the shortest step.
+        Spread over at most so many, for the shortest step.
     activity : Activity, optional
+    hypothetical : bool
+        Nobody can choose it.
     """
 
     what: str
     weight_bits: int | None = None
     chips: int | None = None
     activity: Activity | None = None
+    hypothetical: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,9 @@ class SweepRow:
     tokens_per_s, millijoules : dict phase -> float
         A token; phases are prefill and generate.
     best : dict phase -> bool
-        Whether no other setting is faster and also takes less energy in that phase (the Pareto front).
+        Whether no other choice is faster and also takes less energy in that phase (the Pareto front).
+    hypothetical : bool
+        Nobody can choose it, so it is not among those that are best.
     """
 
     what: str
@@ -62,22 +74,28 @@ class SweepRow:
     tokens_per_s: dict[str, float]
     millijoules: dict[str, float]
     best: dict[str, bool]
+    hypothetical: bool = False
+
+    def to_dict(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a JSON-ready description; `inputs` are those of the results."""
+        about = {**inputs, "variation": self.what}
+        return {**dataclasses.asdict(self), "source": "modelled", "inputs": about, "result_units": RESULT_UNITS}
 
 
 def settings(graph: Graph, placement: Placement, activity: Activity) -> Iterator[Setting]:
     """Give the variations of a network: as compiled first.
 
-    Fewer activation bits are counted from recorded histograms: with d bits less, a value below 2**(d-1) becomes
-    zero.
+    Fewer activation bits are counted from recorded histograms: with d bits less, half rounded up, a value of
+    -2**(d-1) to 2**(d-1) - 1 becomes zero.
     """
     yield Setting("as compiled")
     other = 2 if placement.weight_bits == 8 else 8
     yield Setting(f"{other}-bit weights", weight_bits=other)
     for factor in CHIP_FACTORS:
-        chips = placement.chips_used * factor
-        yield Setting(f"spread over {chips} chips", chips=chips)
+        yield Setting("spread over more chips", chips=placement.chips_used * factor)
     for share in ZERO_SHARES:
-        yield Setting(f"{share:.0%} zeros at projections", activity=_with_projection_zeros(graph, activity, share))
+        zeros = _with_projection_zeros(graph, activity, share)
+        yield Setting(f"{share:.0%} zeros at projections", activity=zeros, hypothetical=True)
     if activity.histograms:
         for bits in FEWER_BITS:
             name = f"activations {bits} bit{'s' if bits > 1 else ''} narrower"
@@ -92,31 +110,49 @@ def sweep(
     parameters: ModelParameters,
     variations: Sequence[Setting] | None = None,
 ) -> tuple[SweepRow, ...]:
-    """Return the modelled results of every variation that fits the system."""
-    found: list[tuple[Setting, Placement, Prediction]] = []
+    """Return the modelled results of every variation that fits the system.
+
+    Variations of chips are named by the chips that they use, and left out where others use as many.
+    """
+    rows: list[SweepRow] = []
+    numbers_of_chips = {placement.chips_used}
     for each in variations or tuple(settings(graph, placement, activity)):
         placed = _placed(graph, placement, system, each)
-        if placed is not None:
-            workload = count_workload(graph, placed, each.activity or activity, system)
-            found.append((each, placed, predict(workload, parameters)))
-    fronts = {phase: pareto([_point(prediction, phase) for _, _, prediction in found]) for phase in PHASES}
-    return tuple(
-        SweepRow(
-            what=each.what,
-            weight_bits=placed.weight_bits,
-            chips=placed.chips_used,
-            cores=placed.cores_used,
-            tokens_per_s={phase: _point(prediction, phase)[0] for phase in PHASES},
-            millijoules={phase: _point(prediction, phase)[1] for phase in PHASES},
-            best={phase: front[number] for phase, front in fronts.items()},
-        )
-        for number, (each, placed, prediction) in enumerate(found)
+        if placed is None:
+            continue
+        if each.chips is not None:
+            if placed.chips_used in numbers_of_chips:
+                continue
+            numbers_of_chips.add(placed.chips_used)
+            each = dataclasses.replace(each, what=f"spread over {placed.chips_used} chips")
+        workload = count_workload(graph, placed, each.activity or activity, system)
+        rows.append(_row(each, placed, predict(workload, parameters)))
+    return _with_fronts(rows)
+
+
+def _row(setting: Setting, placed: Placement, prediction: Prediction) -> SweepRow:
+    results: dict[str, Phase] = {phase: getattr(prediction, phase) for phase in PHASES}
+    return SweepRow(
+        what=setting.what,
+        weight_bits=placed.weight_bits,
+        chips=placed.chips_used,
+        cores=placed.cores_used,
+        tokens_per_s={phase: result.tokens_per_s for phase, result in results.items()},
+        millijoules={phase: result.millijoules_per_token for phase, result in results.items()},
+        best=dict.fromkeys(PHASES, False),
+        hypothetical=setting.hypothetical,
     )
 
 
-def _point(prediction: Prediction, phase: str) -> tuple[float, float]:
-    result: Phase = getattr(prediction, phase)
-    return result.tokens_per_s, result.millijoules_per_token
+def _with_fronts(rows: Sequence[SweepRow]) -> tuple[SweepRow, ...]:
+    """Mark the best choices of each phase."""
+    choices = [number for number, row in enumerate(rows) if not row.hypothetical]
+    best: list[dict[str, bool]] = [dict(row.best) for row in rows]
+    for phase in PHASES:
+        front = pareto([(rows[number].tokens_per_s[phase], rows[number].millijoules[phase]) for number in choices])
+        for number, on_front in zip(choices, front, strict=True):
+            best[number][phase] = on_front
+    return tuple(dataclasses.replace(row, best=each) for row, each in zip(rows, best, strict=True))
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:

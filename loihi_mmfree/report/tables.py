@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from loihi_mmfree.report.document import NOT_MODELLED, Report
 from loihi_mmfree.report.model import PHASES, Phase
-from loihi_mmfree.report.quantity import format_number
+from loihi_mmfree.report.quantity import Quantity, format_number
 
 _RESULTS = (
     ("throughput", "tokens_per_s", "tokens/s"),
@@ -45,15 +45,25 @@ def notes(report: Report) -> list[str]:
     if not report.recorded:
         lines.append(
             "No activity is recorded for this network: the numbers assume the worst case, every message sent. "
-            "`loihi-mmfree run NET --activity` records it."
+            '`loihi-mmfree run NET --backend engine --prompt "..." --activity` records it.'
         )
     residual = f"{report.residual.value:+.1%}"
     lines.append(
         "Modelled: scaled costs of Loihi 1, fitted to three published numbers of one system. Its throughput of "
         f"generating, which is not fitted, comes out {residual} from the published one; the form of the model "
-        "was chosen knowing it, and other plausible forms miss it by more (docs/reports.md). Ranges: each "
-        f"parameter of {report.inputs['parameters']} at its ends, fitted anew; of energy also by the energies "
-        "that others measured of PilotNet, which divide otherwise into static and dynamic."
+        "was chosen knowing it, and other plausible forms miss it by more (docs/reports.md)."
+    )
+    lines.append(
+        f"Ranges: each parameter of {report.inputs['parameters']} at its ends, fitted anew; of energy also by the "
+        "energies that others measured of PilotNet, which divide otherwise into static and dynamic. They are no "
+        "confidence intervals: prefill of the published 370M, and its energies, are what is fitted to, so a "
+        "network of its shape comes near them by construction, and a narrow range there is no certainty."
+    )
+    steady = format_number(report.prediction.prefill.tokens_per_s)
+    lines.append(
+        "Beside published systems, this network's prefill includes the steps in which the pipeline fills and "
+        f"empties, and comes nearer to {steady} tokens/s the longer the prompt is; the published figures of "
+        "Loihi 2, the same at every length, seem to leave these steps out."
     )
     return [*lines, "Not in the model: " + "; ".join(NOT_MODELLED) + "."]
 
@@ -67,12 +77,24 @@ def _results(report: Report) -> Table:
             low, high = each.inputs["range"]
             cells.append(f"{format_number(each.value)} {unit} ({format_number(low)} to {format_number(high)})")
         rows.append((name, *cells, "modelled"))
-    others = (f"{format_number(each.value)} {each.unit}" for each in map(report.other_energy, PHASES))
-    rows.append(("energy a token, by the energies of PilotNet", *others, "modelled"))
+    others = [report.other_energy(phase) for phase in PHASES]
+    rows.append(("energy a token, by the energies of PilotNet", *map(_with_unit, others), "modelled"))
+    boards = [each for each in map(report.board_energy, PHASES) if each is not None]
+    if boards:
+        rows.append(("energy a token, whole board", *map(_with_unit, boards), "modelled"))
     waits = (", ".join(f"{what} {share:.0%}" for what, share in _largest(report, phase)) for phase in PHASES)
     rows.append(("what the time goes to", *waits, "modelled"))
     chips = f"{report.workload.cores} cores, chips: {report.workload.chips}"
     return Table(f"{report.about['net']} on Loihi 2, {chips}", ("", "prefill", "generate", "source"), tuple(rows))
+
+
+def _with_unit(quantity: Quantity) -> str:
+    return f"{format_number(quantity.value)} {quantity.unit}"
+
+
+def _as_stated(quantity: Quantity) -> str:
+    """A published number has the digits that were published, no more and no less."""
+    return f"{quantity.value:,}" if quantity.source == "published" else format_number(quantity.value)
 
 
 def _largest(report: Report, phase: str) -> list[tuple[str, float]]:
@@ -95,7 +117,7 @@ def _spread(report: Report) -> Table:
         (what.replace("_", " "), *(f"{each.value:,.0f}" for each in report.spread(what).values()), "measured")
         for what in report.per_token
     )
-    title = f"Activity of a token, over {report.activity.tokens:,} tokens"
+    title = f"Activity of a token on the chip, over {report.activity.tokens:,} tokens"
     return Table(title, ("", "least", "median", "greatest", "source"), rows)
 
 
@@ -122,7 +144,7 @@ def _comparison(report: Report) -> Table:
             row.model,
             str(row.tokens),
             *(
-                format_number(each.value)
+                _as_stated(each)
                 for each in (
                     row.generate_tokens_per_s,
                     row.generate_millijoules,
@@ -130,11 +152,11 @@ def _comparison(report: Report) -> Table:
                     row.prefill_millijoules,
                 )
             ),
-            row.generate_tokens_per_s.source,
+            row.origin,
         )
         for row in report.comparison
     )
-    columns = ("hardware", "model", "tokens", "generate/s", "mJ", "prefill/s", "mJ", "source")
+    columns = ("hardware", "model", "tokens", "generate tokens/s", "mJ", "prefill tokens/s", "mJ", "source")
     return Table(f"Beside published systems ({report.published.citation})", columns, rows)
 
 
@@ -153,7 +175,7 @@ def _sensitivity(report: Report) -> Table:
                 row.confidence,
             )
         )
-    columns = ("parameter", "range", "generate/s", "generate mJ", "prefill/s", "confidence")
+    columns = ("parameter", "range", "generate tokens/s", "generate mJ", "prefill tokens/s", "confidence")
     return Table("What the uncertain parameters move (modelled)", columns, tuple(rows))
 
 
@@ -177,7 +199,7 @@ def validation_table(report: Report) -> Table:
 def _sweep(report: Report) -> Table:
     rows = tuple(
         (
-            row.what,
+            f"{row.what} (hypothetical)" if row.hypothetical else row.what,
             str(row.chips),
             *(
                 cell
@@ -190,5 +212,6 @@ def _sweep(report: Report) -> Table:
         )
         for row in report.sweep
     )
-    columns = ("variation", "chips", "generate/s", "mJ", "prefill/s", "mJ")
-    return Table("Variations (modelled; * none is faster for less energy)", columns, rows)
+    columns = ("variation", "chips", "generate tokens/s", "mJ", "prefill tokens/s", "mJ")
+    title = "Variations (modelled; * no other choice is faster for less energy; hypothetical ones take no part)"
+    return Table(title, columns, rows)

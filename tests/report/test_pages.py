@@ -12,19 +12,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loihi_mmfree.compiler.artifact import Net
+from loihi_mmfree import __version__
+from loihi_mmfree.compiler.artifact import Net, Placed
 from loihi_mmfree.compiler.executor import counting_nodes
-from loihi_mmfree.compiler.place.traffic import LinkTraffic, Traffic, traffic
+from loihi_mmfree.compiler.nodes import NeuronGroup, block_of
+from loihi_mmfree.compiler.place.placer import Request, place
+from loihi_mmfree.compiler.place.traffic import Traffic, traffic
 from loihi_mmfree.compiler.summary import Summary, summarize
-from loihi_mmfree.loihi2.hardware import LOIHI2
 from loihi_mmfree.report import chip_map
 from loihi_mmfree.report.document import NOT_MODELLED, Report, build_report
-from loihi_mmfree.report.figures import Axis, Span, span_plot
-from loihi_mmfree.report.link_map import link_map
 from loihi_mmfree.report.model import PHASES
+from loihi_mmfree.report.on_chip import on_chip_activity
 from loihi_mmfree.report.page import inspect_page, report_page
+from loihi_mmfree.report.page_activity import activity_context
+from loihi_mmfree.report.page_tables import prose
+from loihi_mmfree.report.parameters import load_parameters
 from loihi_mmfree.report.quantity import format_number
-from loihi_mmfree.report.svg import element
 from loihi_mmfree.report.sweep import SweepRow
 from loihi_mmfree.sim.activity import recorded_activity
 from loihi_mmfree.sim.incidents import Incidents
@@ -256,7 +259,39 @@ def test_a_report_of_recorded_activity_shows_its_zeros_by_layer(tiny_net: Net, r
     recorded = replace(report, recorded=True, activity=replace(report.activity, messages=half, origin="a run"))
     text = Page(report_page(recorded, tiny_net)).text
     assert "layers.1 0.0% 0.0% 0.0% 50.0% 0.0% 0.0%" in text
-    assert "recorded activity (a run, 1 tokens)" in text
+    assert "recorded activity (a run, 1 token)" in text
+
+
+def test_every_block_with_neurons_has_a_row_of_activity_in_the_order_of_the_graph(
+    tiny_net: Net, reported: str
+) -> None:
+    blocks = dict.fromkeys(block_of(node.name) for node in tiny_net.graph if isinstance(node, NeuronGroup))
+    names = [row[0].removesuffix(" (host)") for row in activity_rows(reported)]
+    assert names == list(blocks)
+    assert names[0] == "embeddings"
+
+
+def test_blocks_that_the_host_computes_are_marked_in_activity(tiny_net: Net, report: Report) -> None:
+    for head, name in (("host", "lm_head (host)"), ("chip", "lm_head")):
+        context = activity_context(report, placed_anew(tiny_net, head))
+        assert context["activity"].rows[-1].cells[0] == name
+        assert ("the model leaves it out" in context["activity_text"]) == (head == "host")
+
+
+@pytest.mark.parametrize("head", ["host", "chip"])
+def test_rows_of_activity_on_chip_add_up_to_what_is_counted_by_token(
+    tiny_net: Net, report: Report, head: str
+) -> None:
+    net = placed_anew(tiny_net, head)
+    outputs = len(report.activity.messages)
+    counts = np.arange(2 * outputs, dtype=np.int32).reshape(2, outputs) + 1
+    recorded = recorded_activity(tiny_net.graph, counts, Incidents(counting_nodes(tiny_net.graph)))
+    by_token = on_chip_activity(net.graph, net.placed.placement, recorded)
+    page = report_page(replace(report, recorded=True, activity=recorded), net)
+    rows = [row for row in activity_rows(page) if "(host)" not in row[0]]
+    for column, what in ((-3, "messages"), (-2, "synaptic_operations")):
+        shown = sum(int(row[column].replace(",", "")) for row in rows)
+        assert shown == pytest.approx(by_token[what].mean(), abs=len(rows))
 
 
 def test_a_report_of_recorded_activity_plots_it_over_tokens(tiny_net: Net, report: Report) -> None:
@@ -278,8 +313,65 @@ def test_a_report_of_recorded_activity_plots_it_over_tokens(tiny_net: Net, repor
     assert "synaptic operations least 2,000,000, median 2,500,000, greatest 3,000,000" in page.text
     assert re.search(r"layers\.1 [^a-z]* 1,234 ", page.text)
     labels = [each.get("aria-label") or "" for each in page.all("svg")]
-    assert any("millions over token: least 2, greatest 3" in each for each in labels)
+    assert any("millions over token: least 2.00, greatest 3.00" in each for each in labels)
     assert any("saturations over token: least 0, greatest 0" in each for each in labels)
+
+
+def test_the_first_tables_are_unfolded_and_the_others_only_in_print(tiny_net: Net, report: Report) -> None:
+    counts = {"messages": np.array([1, 2])}
+    for each, number in ((report, 2), (replace(report, recorded=True, per_token=counts), 3)):
+        text = report_page(each, tiny_net)
+        opened = re.findall(r"<details open>\s*<summary>([^<]*)", text)
+        assert [name.split()[0].rstrip(",") for name in opened] == ["net", "Zeros", "Activity"][:number]
+        assert "<summary>Sessions" in text
+        printed = text[text.rindex("@media print", 0, text.index("details::details-content")) :]
+        assert "details::details-content { content-visibility: visible; display: block; }" in printed
+
+
+def test_print_shows_folded_tables(reported: str, tmp_path: Path) -> None:
+    folded = re.sub("details::details-content[^}]*}", "", reported)
+    pages = [printed_pages(each, tmp_path / name) for name, each in (("as is", reported), ("folded", folded))]
+    assert pages[0] > pages[1]
+
+
+def test_a_source_goes_under_its_row_on_a_narrow_screen(reported: str) -> None:
+    assert '<table class="noted" style="--between: 4">' in reported
+    assert reported.count('<td class="wide note">') == len(load_parameters().named())
+
+
+def test_places_are_counted_in_words(tiny_net: Net, report: Report) -> None:
+    assert " 1 chip of loihi2;" in Page(report_page(report, tiny_net)).text
+    board = {"system_name": "kapoho-point", "chips_used": 3, "board_chips": 8}
+    placed = replace(report, about={**report.about, **board})
+    assert " 3 of 8 chips of kapoho-point;" in Page(report_page(placed, tiny_net)).text
+
+
+def test_the_energy_of_a_board_has_a_card_where_one_is_meant(tiny_net: Net, report: Report) -> None:
+    board = replace(report, workload=replace(report.workload, board_chips=8))
+    energy = board.board_energy("generate")
+    assert energy is not None
+    card = f"generating: energy a token, whole board {format_number(energy.value)} mJ modelled"
+    assert card in Page(report_page(board, tiny_net)).text
+    assert "whole board" not in report_page(report, tiny_net).split("<main>")[0]
+
+
+def test_a_part_of_the_time_too_small_to_be_seen_is_not_in_the_key(tiny_net: Net, report: Report) -> None:
+    phase = replace(report.prediction.generate, shares={"synapses": 0.996, "neurons": 0.004})
+    page = report_page(
+        replace(report, prediction=replace(report.prediction, prefill=phase, generate=phase)), tiny_net
+    )
+    assert "</i>synapses</li>" in page
+    assert "</i>neurons</li>" not in page
+
+
+def test_commands_in_a_text_are_code(reported: str) -> None:
+    assert re.search("<code><span>loihi-mmfree</span> <span>run</span> .*<span>--activity</span></code>", reported)
+    assert "`" not in reported
+    assert prose("`a<b` and <i>").text == "<code><span>a&lt;b</span></code> and &lt;i&gt;"
+
+
+def test_a_page_names_the_version_that_made_it(text: str) -> None:
+    assert f"Made by loihi-mmfree {__version__}." in Page(text).text
 
 
 def test_a_report_of_one_token_has_no_plot_over_tokens(tiny_net: Net, report: Report) -> None:
@@ -297,42 +389,27 @@ def test_the_name_of_a_network_cannot_become_markup_of_its_report(tiny_net: Net,
     assert page.open == page.misplaced == []
 
 
-def test_links_to_other_chips_are_stubs_that_point_outward() -> None:
-    # Of a mesh of 16 columns: router 15 is the last of the first row, and joins router 0 of the next chip.
-    links = (
-        LinkTraffic((0, 14), (0, 15), 4.0),
-        LinkTraffic((0, 15), (1, 0), 8.0),
-        LinkTraffic((1, 0), (1, 1), 1.0),
-    )
-    drawn = link_map(LOIHI2, Traffic(8, (), links, 0.0, 0.0), chip=0).text
-    lines = re.findall(r'<line class="link l(\d+)" x1="([\d.]+)" y1="[\d.]+" x2="([\d.]+)"', drawn)
-    assert [int(shade) for shade, _, _ in lines] == [5, 10]
-    inner, stub = ((float(first), float(last)) for _, first, last in lines)
-    assert inner[0] < inner[1] == stub[0] < stub[1]
-
-
-def test_a_logarithmic_axis_puts_equal_factors_at_equal_distances() -> None:
-    axis = Axis(1.0, 100.0, 0.0, 200.0)
-    assert [axis.at(value) for value in (1.0, 10.0, 100.0)] == pytest.approx([0.0, 100.0, 200.0])
-    assert axis.ticks == [1, 2, 5, 10, 20, 50, 100]
-
-
-def test_an_end_without_a_fit_is_said_and_not_drawn() -> None:
-    drawn = span_plot("speed", [Span("barrier", None, 1.2)]).text
-    assert "barrier: no fit to ×1.2" in drawn
-    assert drawn.count("<circle") == 1
-
-
-def test_what_is_written_into_a_drawing_is_escaped() -> None:
-    assert element("text", "a<b", x=1.234, class_='"').text == '<text x="1.23" class="&quot;">a&lt;b</text>'
-
-
 def complaints(shown: subprocess.CompletedProcess[str]) -> list[str]:
     """What the browser refused, could not find or could not run."""
     return [line for line in shown.stderr.splitlines() if re.search(r"CONSOLE|net::ERR|Uncaught", line)]
 
 
-def browse(page: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def placed_anew(net: Net, head: str) -> Net:
+    """The same network with its head somewhere else."""
+    system = net.placed.chip
+    copy = replace(net)
+    vars(copy)["placed"] = Placed(system, place(net.graph, system, Request(weight_bits=8, head=head)))
+    return copy
+
+
+def activity_rows(page: str) -> list[list[str]]:
+    """The cells of the table of activity, without markup."""
+    part = page[page.index('aria-label="Activity per layer"') :].split("</table>")[0].split("<tbody>")[1]
+    rows = (re.findall("<t[hd][^>]*>(.*?)</t[hd]>", row) for row in part.split("</tr>"))
+    return [[re.sub("<[^>]*>", "", cell).strip() for cell in row] for row in rows if row]
+
+
+def browse(page: str, folder: Path, action: str = "--dump-dom") -> subprocess.CompletedProcess[str]:
     """Open a page in a headless Chromium which has no network, and return the document and what was logged."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
@@ -340,8 +417,15 @@ def browse(page: str, folder: Path) -> subprocess.CompletedProcess[str]:
     file = folder / "page.html"
     file.write_text(page)
     options = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    options += " --disable-component-update --disable-sync --enable-logging=stderr --v=0 --dump-dom"
+    options += " --disable-component-update --disable-sync --enable-logging=stderr --v=0"
     # Every name resolves to nothing: whatever the page asked of a network would fail and be logged.
     rules = "--host-resolver-rules=MAP * ~NOTFOUND"
-    command = [browser, *options.split(), rules, f"--user-data-dir={folder / 'profile'}", file.as_uri()]
+    command = [browser, *options.split(), action, rules, f"--user-data-dir={folder / 'profile'}", file.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+
+
+def printed_pages(page: str, folder: Path) -> int:
+    """The pages of paper that a headless Chromium needs."""
+    folder.mkdir()
+    browse(page, folder, f"--print-to-pdf={folder / 'page.pdf'}")
+    return len(re.findall(rb"/Type /Page\b", (folder / "page.pdf").read_bytes()))

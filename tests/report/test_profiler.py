@@ -6,8 +6,9 @@ pilotnet_sdnn/benchmark.ipynb (commit b9e3691), which print what a board with on
 
 from __future__ import annotations
 
+import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -17,9 +18,11 @@ import pytest
 
 from loihi_mmfree.compiler.artifact import Net, load_net
 from loihi_mmfree.errors import BackendUnavailableError, MeasurementError
-from loihi_mmfree.report.core_activity import ExpectedActivity, expect_activity
 from loihi_mmfree.report.document import build_report
-from loihi_mmfree.report.profiler import Probes, Profile, attach_probes, read_profile
+from loihi_mmfree.report.expectation import Expectation, expect
+from loihi_mmfree.report.parameters import load_parameters
+from loihi_mmfree.report.profiler import Probes, Profile, Span, attach_probes, read_profile
+from loihi_mmfree.report.workload import CoreLoad, Events, StepLoad, Workload
 from loihi_mmfree.sim.activity import ActivityRecorder, synaptic_operations
 from loihi_mmfree.sim.activity_file import load_activity, save_activity
 from loihi_mmfree.sim.engine import Engine
@@ -55,15 +58,26 @@ class StandInActivity:
     axon_out: Any = field(default_factory=lambda: np.array([5, 6, 7]))
 
 
+def expectation(chips: int = 1, cores: int = 3, board: int | None = None, **per_token: float) -> Expectation:
+    """A network of four steps a token, in each of which one core does 1000 synaptic operations."""
+    step = StepLoad((CoreLoad(synaptic_operations=1000.0),), chip_messages=0.0)
+    workload = Workload(chips, cores, board, step, (step,) * 4, Events(4000.0, 0, 0, 0, 0), "made up")
+    return Expectation(workload, load_parameters(), per_token, {"activity": "made up", "activity_tokens": 1})
+
+
+TEN_TOKENS = Span(prompt_tokens=7, new_tokens_read=3, steps=100)
+
+
 def profile(
     power: StandInPower | None = None,
     time: StandInTime | None = None,
     activity: Any = None,
-    expected: ExpectedActivity | None = None,
+    expected: Expectation | None = None,
+    span: Span = TEN_TOKENS,
 ) -> Profile:
     """Ten tokens in a hundred steps: 20 ms, by default 30 mJ, 20 mJ of them static."""
     probes = Probes(power or StandInPower(), time or StandInTime(), activity or StandInActivity())
-    return read_profile(probes, tokens=10, steps=100, expected=expected)
+    return read_profile(probes, span, expected or expectation())
 
 
 @pytest.fixture
@@ -110,7 +124,7 @@ def test_lavas_own_benchmark_of_a_spiking_pilotnet_gives_what_it_printed() -> No
     # 408.91 images a second of 16 steps each, 10,000 steps; the images take the place of tokens.
     power = StandInPower(10_000, 0.679234, 0.232078, 0.252728, 0.422127, 0.004379)
     probes = Probes(power, StandInTime(1e6 / 408.91 / 16), StandInActivity())
-    document = read_profile(probes, tokens=625, steps=10_000).to_dict()
+    document = read_profile(probes, Span(625, 0, 10_000), expectation()).to_dict()
     assert document["tokens_per_s"]["value"] == pytest.approx(408.91)
     assert document["millijoules_per_token"]["value"] == pytest.approx(1.661103, rel=1e-4)
     assert document["dynamic_energy_joules"]["value"] / 625 == pytest.approx(1.093544e-3, rel=1e-4)
@@ -122,7 +136,7 @@ def test_the_negative_dynamic_power_that_lavas_own_benchmark_of_a_sigma_delta_pi
     None
 ):
     probes = Probes(StandInPower(2000, 0.275709, 0.281775), StandInTime(1e6 / 16.87), StandInActivity())
-    document = read_profile(probes, tokens=2000, steps=2000).to_dict()
+    document = read_profile(probes, Span(2000, 0, 2000), expectation()).to_dict()
     assert document["millijoules_per_token"]["value"] == pytest.approx(16.343833, rel=1e-4)
     assert "negative" in document["flags"][0]
     assert "dynamic_energy_joules" not in document
@@ -150,8 +164,72 @@ def test_every_number_of_the_board_is_measured_and_says_how() -> None:
         assert each["inputs"]["measurement_method"] == "lava-loihi profiler"
 
 
-def test_it_says_that_energy_is_of_the_whole_board() -> None:
-    assert "whole board" in profile().to_dict()["scope"]
+def test_it_says_that_it_is_of_the_whole_board_and_of_prompt_and_generation_together() -> None:
+    document = profile().to_dict()
+    assert "whole board" in document["scope"]
+    assert "prompt and generating together" in document["scope"]
+    assert [document[name] for name in ("tokens", "prompt_tokens", "new_tokens_read")] == [10, 7, 3]
+
+
+def test_the_document_names_its_schema() -> None:
+    assert profile().to_dict()["schema_version"] == 1
+
+
+def test_every_field_of_the_document_is_described() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "reports.md").read_text()
+    rows = re.findall(r"^\|([^|]*)\|", text.partition("## On a board")[2], flags=re.MULTILINE)
+    described = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    document = profile().to_dict()
+    activity = {f"activity.{name}" for name in document.pop("activity")}
+    assert document.keys() | activity <= described
+
+
+def test_the_model_is_asked_for_the_very_tokens_that_were_read() -> None:
+    expected = expectation()
+    # 7 tokens through 4 steps take 10 steps, 3 alone 4 each; every one waits for 1000 operations and the barrier.
+    of = expected.parameters
+    step = 1000 * of.synaptic_operation_time.si * of.core_time_scale.si + of.barrier_single_chip.si
+    modelled = profile(expected=expected).to_dict()["modelled"]
+    assert modelled["latency_seconds"]["value"] == pytest.approx(22 * step)
+    assert modelled["tokens_per_s"]["value"] == pytest.approx(10 / (22 * step))
+    events = 10 * 4000 * of.synaptic_operation_energy.si * of.dynamic_energy_scale.si
+    assert modelled["total_energy_joules"]["value"] == pytest.approx(of.static_power.si * 22 * step + events)
+    assert modelled["dynamic_energy_joules"]["value"] == pytest.approx(events)
+
+
+def test_every_measured_quantity_has_a_modelled_one_that_names_what_it_was_made_from() -> None:
+    document = profile().to_dict()
+    measured = {name for name, each in document.items() if isinstance(each, dict) and "value" in each}
+    assert document["modelled"].keys() == measured
+    for each in document["modelled"].values():
+        assert each["source"] == "modelled"
+        assert each["inputs"]["activity"] == "made up"
+        assert (each["inputs"]["prompt_tokens"], each["inputs"]["new_tokens_read"]) == (7, 3)
+
+
+def test_modelled_energy_is_of_the_whole_board_where_one_is_known() -> None:
+    watts = "static_power_baseline_watts"
+    board = profile(expected=expectation(chips=2, board=8)).to_dict()["modelled"][watts]
+    used = profile(expected=expectation(chips=2)).to_dict()["modelled"][watts]
+    assert board["value"] == pytest.approx(4 * used["value"])
+    assert board["inputs"]["scope"] == "whole board (8 chips, 2 in use)"
+    assert "chips in use (2)" in used["inputs"]["scope"]
+
+
+def test_a_prompt_alone_is_modelled_too() -> None:
+    modelled = profile(span=Span(7, 0, 100)).to_dict()["modelled"]
+    ten, four = modelled["latency_seconds"]["value"], profile(span=Span(1, 0, 4)).to_dict()["modelled"]
+    assert ten / four["latency_seconds"]["value"] == pytest.approx(10 / 4)
+
+
+def test_a_run_that_ended_early_is_flagged() -> None:
+    (flag,) = profile(span=Span(7, 3, 100, ended_early=True)).to_dict()["flags"]
+    assert "--ignore-eos" in flag
+
+
+def test_a_runner_without_probes_is_told_what_to_do() -> None:
+    with pytest.raises(MeasurementError, match="attach_probes"):
+        read_profile(None, TEN_TOKENS, expectation())
 
 
 def test_dynamic_energy_within_noise_is_flagged_and_not_reported() -> None:
@@ -212,6 +290,51 @@ def test_what_the_profiler_does_not_count_is_flagged_and_the_rest_is_given() -> 
     assert "dynamic_energy_joules" in document
 
 
+def test_several_chips_that_the_profiler_does_not_tell_apart_are_flagged() -> None:
+    document = profile(expected=expectation(chips=2)).to_dict()
+    assert "no chip_idx, and the placement uses 2 chips" in document["flags"][0]
+    assert document["activity"]["per_token"]["synaptic_operations"]["value"] == 400
+
+
+def test_several_chips_that_the_profiler_tells_apart_are_not_flagged() -> None:
+    activity = StandInActivity(core_idx=np.array([0, 1, 0]))
+    vars(activity)["chip_idx"] = np.array([0, 0, 1])
+    assert profile(activity=activity, expected=expectation(chips=2)).flags == ()
+
+
+def test_a_core_that_occurs_twice_is_flagged() -> None:
+    (flag,) = profile(activity=StandInActivity(core_idx=np.array([0, 1, 1]))).flags
+    assert "more than once" in flag
+
+
+def test_fewer_cores_than_the_placement_uses_are_flagged() -> None:
+    (flag,) = profile(expected=expectation(cores=4)).flags
+    assert "recorded 3 of the 4 cores" in flag
+
+
+@pytest.mark.parametrize(("expected", "flags"), [(400.0, 0), (403.0, 0), (500.0, 1), (0.0, 0)])
+def test_synaptic_operations_that_are_not_those_expected_are_flagged_with_the_reasons_they_may_have(
+    expected: float, flags: int
+) -> None:
+    found = profile(expected=expectation(synaptic_operations=expected)).flags
+    assert len(found) == flags
+    assert all("0.8 times" in flag and "zero weights" in flag for flag in found)
+
+
+@pytest.mark.parametrize(
+    ("read", "same", "reason"),
+    [("a", True, "leave out"), ("b", False, "other tokens"), ("", None, "may have been")],
+)
+def test_whether_the_activity_was_recorded_of_the_ids_read_is_said(
+    read: str, same: bool | None, reason: str
+) -> None:
+    expected = replace(expectation(synaptic_operations=500.0), ids_sha256="a")
+    found = profile(expected=expected, span=replace(TEN_TOKENS, ids_sha256=read))
+    assert found.to_dict()["activity"]["same_ids"] is same
+    assert reason in found.flags[0]
+    assert ("recorded" in found.flags[0]) == (same is not True)
+
+
 def test_a_profiler_that_recorded_no_core_is_flagged() -> None:
     document = profile(activity=StandInActivity(*[np.zeros(0, dtype=int)] * 5)).to_dict()
     assert document["flags"] == ["activity: Lava's profiler recorded no core"]
@@ -242,34 +365,43 @@ def recorded(net_copy: Path) -> Net:
     return net
 
 
-def test_without_recorded_activity_nothing_is_expected(tiny_net: Net) -> None:
-    assert expect_activity(tiny_net) is None
-    assert profile(expected=None).to_dict()["activity"]["expected_per_token"] == {}
+def test_without_recorded_activity_no_events_are_expected_and_the_worst_case_is_modelled(tiny_net: Net) -> None:
+    document = profile(expected=expect(tiny_net)).to_dict()
+    assert document["activity"]["expected_per_token"] == {}
+    assert document["modelled"]["latency_seconds"]["inputs"]["activity"].startswith("not recorded: worst case")
 
 
 def test_the_recorded_activity_is_put_beside_what_the_board_counted(recorded: Net) -> None:
-    expected, moved = expect_activity(recorded), build_report(recorded).traffic
-    given = profile(expected=expected).to_dict()["activity"]["expected_per_token"]
+    moved = build_report(recorded).traffic
+    given = profile(expected=expect(recorded)).to_dict()["activity"]["expected_per_token"]
     assert given["messages_out"]["value"] == pytest.approx(sum(core.sent for core in moved.cores))
-    assert given["messages_out"]["inputs"] == {
-        "activity": "recorded: golden ids",
-        "activity_tokens": len(recorded.golden()["ids"]),
-    }
+    for each in given.values():
+        assert each["source"] == "modelled"
+        assert each["inputs"] == {
+            "activity": "recorded: golden ids",
+            "activity_tokens": len(recorded.golden()["ids"]),
+            "placement": f"{recorded.placed.placement.cores_used} cores on 1 chips of loihi2",
+        }
+
+
+def test_what_is_modelled_of_a_run_is_a_session_of_the_report(recorded: Net) -> None:
+    session = build_report(recorded).sessions[0]
+    found = expect(recorded).run(session.prompt_tokens, session.new_tokens)
+    assert found["latency_seconds"].value == pytest.approx(session.seconds)
+    assert found["total_energy_joules"].value == pytest.approx(session.joules)
 
 
 def test_the_synaptic_operations_expected_are_those_that_end_on_the_chip(recorded: Net) -> None:
-    expected, activity = expect_activity(recorded), load_activity(recorded.path, recorded.graph)
-    assert expected is not None
+    activity = load_activity(recorded.path, recorded.graph)
     assert activity is not None
     assert recorded.placed.placement.head == "host"
     operations = synaptic_operations(recorded.graph, activity.rates)
     on_chip = [each for name, each in operations.items() if not name.startswith(("norm.", "lm_head"))]
     assert len(on_chip) < len(operations)
-    assert expected.per_token["synaptic_operations"] == pytest.approx(sum(on_chip))
+    assert expect(recorded).per_token["synaptic_operations"] == pytest.approx(sum(on_chip))
 
 
 def test_every_message_that_is_expected_in_was_expected_out_or_came_from_the_host(recorded: Net) -> None:
-    expected, moved = expect_activity(recorded), build_report(recorded).traffic
-    assert expected is not None
-    inside = expected.per_token["message_copies_out"] - moved.host_received
-    assert expected.per_token["messages_in"] == pytest.approx(inside + moved.host_sent)
+    per_token, moved = expect(recorded).per_token, build_report(recorded).traffic
+    inside = per_token["message_copies_out"] - moved.host_received
+    assert per_token["messages_in"] == pytest.approx(inside + moved.host_sent)
