@@ -9,7 +9,7 @@ import typer
 
 from loihi_mmfree.cli.output import JSON_OPTION, count, print_json, print_table
 from loihi_mmfree.errors import UsageError
-from loihi_mmfree.files import write_whole
+from loihi_mmfree.files import require_writable, write_whole
 
 if TYPE_CHECKING:
     from loihi_mmfree.compiler.place.traffic import Traffic
@@ -38,6 +38,8 @@ def inspect(
     from loihi_mmfree.compiler.summary import summarize
     from loihi_mmfree.fixedpoint.listing import listing
 
+    if html is not None:
+        require_writable(html.absolute().parent, "--html")
     loaded = api.load(net)
     if program is not None:
         node = loaded.graph.by_name.get(program)

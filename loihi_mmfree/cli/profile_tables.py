@@ -39,7 +39,9 @@ def print_profile(measured: Profile) -> None:
         )
     else:
         typer.echo(
-            "notice: nothing to hold the activity against; `run --activity` records it on the engine", err=True
+            'notice: nothing to hold the activity against; `loihi-mmfree run NET --backend engine --prompt "..." '
+            "--activity` records it",
+            err=True,
         )
     for flag in measured.flags:
         typer.echo(f"notice: {flag}", err=True)

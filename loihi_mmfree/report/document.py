@@ -119,7 +119,10 @@ class Report:
 
     def spread(self, what: str) -> dict[str, Quantity]:
         """Return the least, the median and the greatest number of `per_token`, in that order."""
-        values, inputs = self.per_token[what], {**self._counted, "counted": "what is placed on the chip"}
+        values, inputs = (
+            self.per_token[what],
+            {**self._counted, "counted": "in simulation, without what the host computes"},
+        )
         ends = {"least": values.min(), "median": np.median(values), "greatest": values.max()}
         unit = what.replace("_", " ")
         return {name: Quantity(float(each), unit, "measured", inputs) for name, each in ends.items()}
@@ -164,6 +167,7 @@ class Report:
         return {
             "source": "recorded" if self.recorded else "worst case",
             "origin": self.activity.origin,
+            "ids_sha256": self.activity.ids_sha256 or None,
             "tokens": self.activity.tokens,
             "saturations": sum(self.activity.saturations.values()),
             "overflows": sum(self.activity.overflows.values()),

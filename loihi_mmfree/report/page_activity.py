@@ -112,7 +112,8 @@ def _over_tokens(report: Report) -> dict[str, Any]:
     return {
         "tokens_plots": plots,
         "tokens_text": (
-            f"Measured over {report.activity.tokens:,} tokens: {'; '.join(words)}. The model takes the mean over "
+            f"Counted in simulation over {report.activity.tokens:,} tokens, without what the host computes: "
+            f"{'; '.join(words)}. The model takes the mean over "
             f"all tokens. The line joins the means of at most {_MOST_POINTS} stretches of tokens; the band is "
             "their range. The vertical axes need not begin with 0."
         ),

@@ -14,6 +14,7 @@ from loihi_mmfree.loihi2.hardware import ChipSpec
 from loihi_mmfree.report.chip_map import LEVELS, ChipMap, chip_map, core_id, label
 from loihi_mmfree.report.link_map import busiest_chip, link_map
 from loihi_mmfree.report.page_tables import (
+    NOTE,
     TEXT,
     WIDE,
     Fact,
@@ -239,7 +240,7 @@ def _figures(spec: ChipSpec) -> Table:
         (name.replace("_", " "), f"{each.value:,}", each.unit, grade(each.confidence), each.source)
         for name, each in spec.figures().items()
     ]
-    return table((("figure", TEXT), "value", ("unit", TEXT), ("confidence", TEXT), ("source", WIDE)), rows)
+    return table((("figure", TEXT), "value", ("unit", TEXT), ("confidence", TEXT), ("source", NOTE)), rows)
 
 
 def _cores(summary: Summary, moved: Traffic, maps: ChipMap) -> list[Table]:

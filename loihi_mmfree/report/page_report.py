@@ -200,8 +200,8 @@ def _sweep(report: Report) -> dict[str, Any]:
         "sweep_key": table(headings, rows),
         "sweep_text": (
             "Modelled, one change at a time. Right and down is better; filled points are the choices than which "
-            "none is faster for less energy. Grey ones are hypothetical: zeros are put in, no network was trained "
-            "for them."
+            "none is faster for less energy. Grey ones are hypothetical: zeros are put in, or bits left out, of a "
+            "network that nobody has trained or compiled."
         ),
     }
 

@@ -41,7 +41,7 @@ class Setting:
         Spread over at most so many, for the shortest step.
     activity : Activity, optional
     hypothetical : bool
-        Nobody can choose it.
+        It would compute something else: zeros are put in, or bits left out, of a network nobody has made.
     """
 
     what: str
@@ -64,7 +64,7 @@ class SweepRow:
     best : dict phase -> bool
         Whether no other choice is faster and also takes less energy in that phase (the Pareto front).
     hypothetical : bool
-        Nobody can choose it, so it is not among those that are best.
+        See `Setting`; such a row is not among those that are best.
     """
 
     what: str
@@ -99,7 +99,7 @@ def settings(graph: Graph, placement: Placement, activity: Activity) -> Iterator
     if activity.histograms:
         for bits in FEWER_BITS:
             name = f"activations {bits} bit{'s' if bits > 1 else ''} narrower"
-            yield Setting(name, activity=_narrower(graph, activity, bits))
+            yield Setting(name, activity=_narrower(graph, activity, bits), hypothetical=True)
 
 
 def sweep(

@@ -51,7 +51,7 @@ def notes(report: Report) -> list[str]:
     lines.append(
         "Modelled: scaled costs of Loihi 1, fitted to three published numbers of one system. Its throughput of "
         f"generating, which is not fitted, comes out {residual} from the published one; the form of the model "
-        "was chosen knowing it, and other plausible forms miss it by more (docs/reports.md)."
+        "was chosen knowing it, and other plausible forms miss it by more (the package's docs/reports.md)."
     )
     lines.append(
         f"Ranges: each parameter of {report.inputs['parameters']} at its ends, fitted anew; of energy also by the "
@@ -117,7 +117,8 @@ def _spread(report: Report) -> Table:
         (what.replace("_", " "), *(f"{each.value:,.0f}" for each in report.spread(what).values()), "measured")
         for what in report.per_token
     )
-    title = f"Activity of a token on the chip, over {report.activity.tokens:,} tokens"
+    origin, tokens = report.activity.origin, f"{report.activity.tokens:,} tokens"
+    title = f"Activity of a token, counted in simulation ({origin}) over {tokens}, without what the host computes"
     return Table(title, ("", "least", "median", "greatest", "source"), rows)
 
 

@@ -29,7 +29,7 @@ The second holds `messages`, int32 [T, outputs], with `outputs`, the names of it
 [incidents, 4] (see `sim.incidents`), with `nodes`, the names that its second column numbers.
 """
 _TOTALS = "messages", "saturations", "overflows"
-_AGAIN = "record it again with run --activity"
+_AGAIN = 'record it again: loihi-mmfree run NET --backend engine --prompt "..." --activity'
 
 
 def save_activity(net_path: str | Path, activity: Activity) -> Path:

@@ -219,7 +219,7 @@ def test_the_command_prints_what_was_measured_beside_what_was_modelled(tiny_net:
     printed = CliRunner().invoke(app, chip_command(tiny_net.path)).output
     assert "3 prompt tokens and 3 new ones read, on the whole board" in printed
     assert "energy of vdd" in printed
-    assert "run --activity" in printed
+    assert "--activity` records it" in printed
     (row,) = (line.split() for line in printed.splitlines() if "total energy" in line)
     modelled = expect(tiny_net).run(3, 3)["total_energy_joules"].value
     assert row == ["total", "energy", "joules", "2.4", "J", f"{modelled:,.4g}", "J"]

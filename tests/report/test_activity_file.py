@@ -35,7 +35,7 @@ def activity(tiny_net: Net) -> Activity:
 def refused(net_copy: Path, net: Net, match: str) -> None:
     with pytest.raises(ArtifactError, match=match) as caught:
         load_activity(net_copy, net.graph)
-    assert "record it again with run --activity" in str(caught.value)
+    assert "record it again: loihi-mmfree run NET --backend engine" in str(caught.value)
 
 
 def test_a_saved_activity_is_read_back(net_copy: Path, tiny_net: Net, activity: Activity) -> None:

@@ -195,9 +195,9 @@ def test_saturations_of_tokens_are_those_on_the_chip_and_totals_those_of_the_who
 
 
 def test_it_is_said_that_the_activity_of_tokens_is_that_of_the_chip(recorded: Report) -> None:
-    assert any(each.title.startswith("Activity of a token on the chip") for each in tables(recorded))
+    assert any(each.title.startswith("Activity of a token, counted in simulation") for each in tables(recorded))
     messages = recorded.to_dict()["activity"]["per_token"]["messages"]["median"]
-    assert messages["inputs"]["counted"] == "what is placed on the chip"
+    assert messages["inputs"]["counted"] == "in simulation, without what the host computes"
 
 
 def test_operations_of_tokens_are_those_of_the_synapses_on_the_chip(recorded: Report, tiny_net: Net) -> None:
