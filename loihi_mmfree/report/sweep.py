@@ -1,7 +1,7 @@
 """What weight bits, chips, activation bits and zeros do to throughput and energy, one change at a time.
 
-Weight bits, chips and activation bits can be chosen: another compilation gives them. Zeros that are put in cannot:
-a network would have to be trained for them. They stand beside the choices and take no part in the Pareto front.
+Weight bits and chips can be chosen, with the same logits. Narrower activations and zeros that are put in would be
+another network, compiled or trained for them: they stand beside the choices and take no part in the Pareto front.
 """
 
 from __future__ import annotations
