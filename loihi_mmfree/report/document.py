@@ -119,10 +119,8 @@ class Report:
 
     def spread(self, what: str) -> dict[str, Quantity]:
         """Return the least, the median and the greatest number of `per_token`, in that order."""
-        values, inputs = (
-            self.per_token[what],
-            {**self._counted, "counted": "in simulation, without what the host computes"},
-        )
+        values = self.per_token[what]
+        inputs = {**self._counted, "counted": "in simulation, without what the host computes"}
         ends = {"least": values.min(), "median": np.median(values), "greatest": values.max()}
         unit = what.replace("_", " ")
         return {name: Quantity(float(each), unit, "measured", inputs) for name, each in ends.items()}
