@@ -42,6 +42,11 @@ seeds = st.integers(0, 2**32).map(np.random.default_rng)
 formats = st.builds(QFormat, st.integers(8, 24), st.integers(0, 20))
 
 
+def formats_of_product(one: QFormat, other: QFormat) -> st.SearchStrategy[QFormat]:
+    """Formats that are not so much finer than the factors that the product's integer has no room in a register."""
+    return st.builds(QFormat, st.integers(8, 24), st.integers(0, min(20, one.frac + other.frac + 15)))
+
+
 def sigmoid(x: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0, -x))
 
@@ -123,12 +128,13 @@ class TestSigmoid:
 @st.composite
 def cells(draw: st.DrawFn) -> MlGruFormats:
     scales = st.floats(2.0**-12, 2.0**-2)
+    gate, state = draw(formats), draw(formats)
     return MlGruFormats(
         input=draw(formats),
         forget=draw(formats),
-        gate=draw(formats),
-        state=draw(formats),
-        output=draw(formats),
+        gate=gate,
+        state=state,
+        output=draw(formats_of_product(gate, state)),
         input_requantizer=Requantizer.from_scale(draw(scales)),
         forget_requantizer=Requantizer.from_scale(draw(scales)),
         gate_shift=draw(st.integers(14, 24)),
@@ -252,10 +258,11 @@ class TestMlGru:
 @st.composite
 def gated_units(draw: st.DrawFn) -> GluFormats:
     scales = st.floats(2.0**-12, 2.0**-2)
+    gate, up = draw(formats), draw(formats)
     return GluFormats(
-        gate=draw(formats),
-        up=draw(formats),
-        output=draw(formats),
+        gate=gate,
+        up=up,
+        output=draw(formats_of_product(gate, up)),
         gate_requantizer=Requantizer.from_scale(draw(scales)),
         up_requantizer=Requantizer.from_scale(draw(scales)),
     )
