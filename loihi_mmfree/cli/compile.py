@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from loihi_mmfree.cli.output import JSON_OPTION, count, print_json, progress
+from loihi_mmfree.cli.output import JSON_OPTION, print_json, progress
 from loihi_mmfree.errors import UsageError
+from loihi_mmfree.report.quantity import counted
 
 if TYPE_CHECKING:
     from loihi_mmfree.compiler.config import CompileConfig
@@ -88,8 +89,8 @@ def compile_command(
     size = sum(path.stat().st_size for path in output.iterdir())
     depth, placement = net.manifest["depth_steps"], net.placed.placement
     typer.echo(
-        f"{output}: {len(net.graph.nodes)} nodes on {count(placement.cores_used, 'core')} of "
-        f"{count(placement.chips_used, 'chip')} ({placement.system}), {depth} time steps deep, "
+        f"{output}: {len(net.graph.nodes)} nodes on {counted(placement.cores_used, 'core')} of "
+        f"{counted(placement.chips_used, 'chip')} ({placement.system}), {depth} time steps deep, "
         f"{size / 1e6:.1f} MB, {seconds:.1f} s"
     )
     if as_json:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from loihi_mmfree.cli.output import JSON_OPTION, count, print_json, print_table
+from loihi_mmfree.cli.output import JSON_OPTION, print_json, print_table
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.files import require_writable, write_whole
+from loihi_mmfree.report.quantity import counted
 
 if TYPE_CHECKING:
     from loihi_mmfree.compiler.place.traffic import Traffic
@@ -115,7 +116,7 @@ def _print_cores(cores: tuple[CoreSummary, ...], every: bool) -> None:
 def _print_totals(summary: Summary, moved: Traffic) -> None:
     chips = sum(moved.between_chips().values())
     typer.echo(
-        f"{summary.chip}: {count(summary.cores_used, 'core')} on {count(summary.chips_used, 'chip')}, head on "
+        f"{summary.chip}: {counted(summary.cores_used, 'core')} on {counted(summary.chips_used, 'chip')}, head on "
         f"{summary.head}; "
         f"{summary.depth_steps} time steps from token to logits; {summary.activation_bits}-bit activations, "
         f"{summary.weight_bits}-bit weights in synapse memory"

@@ -108,8 +108,3 @@ def folded(cell: str, width: int) -> list[str]:
 
 def _pieces(cell: str) -> list[str]:
     return _BETWEEN_PIECES.split(cell.strip())
-
-
-def count(number: int, thing: str) -> str:
-    """Return a number with what it counts, in the plural where that is due."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")

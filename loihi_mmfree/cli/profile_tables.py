@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from loihi_mmfree.cli.output import count, print_table
+from loihi_mmfree.cli.output import print_table
+from loihi_mmfree.report.quantity import counted
 
 if TYPE_CHECKING:
     from loihi_mmfree.report.profiler import Profile
@@ -18,7 +19,7 @@ _HELD_AGAINST = {"message_copies_out": "messages_out"}
 def print_profile(measured: Profile) -> None:
     """Print tables on stdout, and what to know about them on stderr."""
     document, span, expected = measured.to_dict(), measured.span, measured.expected
-    read = f"{count(span.prompt_tokens, 'prompt token')} and {count(span.new_tokens_read, 'new one')} read"
+    read = f"{counted(span.prompt_tokens, 'prompt token')} and {counted(span.new_tokens_read, 'new one')} read"
     print_table(f"{read}, on the whole board", ("quantity", "measured", "modelled"), _quantities(document))
     print_table(
         "Activity of a token, all cores",
@@ -29,7 +30,7 @@ def print_profile(measured: Profile) -> None:
     same = {True: " of the very ids read here", False: " of other ids", None: ""}[measured.same_ids]
     typer.echo(
         f"modelled: energy of the {expected.scope}; activity {inputs['activity']}, "
-        f"{count(inputs['activity_tokens'], 'token')}{same}; {inputs['placement']}",
+        f"{counted(inputs['activity_tokens'], 'token')}{same}; {inputs['placement']}",
         err=True,
     )
     if expected.per_token:

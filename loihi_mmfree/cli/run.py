@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from loihi_mmfree.cli.output import JSON_OPTION, count, print_json
+from loihi_mmfree.cli.output import JSON_OPTION, print_json
 from loihi_mmfree.cli.profile_tables import print_profile
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.files import require_writable, write_whole
+from loihi_mmfree.report.quantity import counted
 
 if TYPE_CHECKING:
     from loihi_mmfree.compiler.artifact import Net
@@ -134,8 +135,8 @@ def _check_what_is_counted(backend: str, activity: bool, histograms: bool, profi
 def _speed(result: RunResult) -> str:
     generating = "" if result.tokens_per_s is None else f" at {result.tokens_per_s:.1f} tokens/s"
     return (
-        f"{count(len(result.prompt_ids), 'prompt token')} at {result.prefill_tokens_per_s:.1f} tokens/s, "
-        f"{count(len(result.new_ids), 'new one')}{generating} (measured on this machine)"
+        f"{counted(len(result.prompt_ids), 'prompt token')} at {result.prefill_tokens_per_s:.1f} tokens/s, "
+        f"{counted(len(result.new_ids), 'new one')}{generating} (measured on this machine)"
     )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from loihi_mmfree.compiler.artifact import REPORT, Net
 from loihi_mmfree.compiler.place.traffic import Traffic, traffic
 from loihi_mmfree.report.comparison import ComparisonRow, comparison
+from loihi_mmfree.report.expectation import placed_on, provenance
 from loihi_mmfree.report.fit import fit, published_target, reference_workload
 from loihi_mmfree.report.model import PHASES, Phase, Prediction, Session, predict, session
 from loihi_mmfree.report.on_chip import on_chip_activity
@@ -152,7 +153,7 @@ class Report:
         return Quantity(value, unit, "modelled", self.inputs)
 
     def _sweep_row(self, row: SweepRow) -> dict[str, Any]:
-        placed = _placement(row.cores, row.chips, self.about["system_name"])
+        placed = placed_on(row.cores, row.chips, self.about["system_name"])
         return row.to_dict({**self.inputs, "placement": placed})
 
     @property
@@ -287,16 +288,8 @@ def _about(net: Net, workload: Workload) -> dict[str, Any]:
 
 
 def _inputs(about: Mapping[str, Any], activity: Activity, recorded: bool) -> dict[str, Any]:
-    return {
-        "activity": f"{'recorded' if recorded else 'not recorded'}: {activity.origin}",
-        "activity_tokens": activity.tokens,
-        "placement": _placement(about["cores_used"], about["chips_used"], about["system_name"]),
-        "parameters": PARAMETERS_FILE,
-    }
-
-
-def _placement(cores: int, chips: int, system: str) -> str:
-    return f"{cores} cores on {chips} chips of {system}"
+    placed = placed_on(about["cores_used"], about["chips_used"], about["system_name"])
+    return {**provenance(activity, recorded, placed), "parameters": PARAMETERS_FILE}
 
 
 def _validation_rows(validation: Validation) -> list[dict[str, Any]]:

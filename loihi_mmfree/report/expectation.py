@@ -12,7 +12,7 @@ from loihi_mmfree.report.model import session
 from loihi_mmfree.report.parameters import PARAMETERS_FILE, ModelParameters, load_parameters
 from loihi_mmfree.report.quantity import Quantity
 from loihi_mmfree.report.workload import Workload, count_workload
-from loihi_mmfree.sim.activity import worst_case
+from loihi_mmfree.sim.activity import Activity, worst_case
 from loihi_mmfree.sim.activity_file import load_activity
 
 
@@ -96,13 +96,23 @@ def expect(net: Net) -> Expectation:
     activity = recorded or worst_case(graph)
     moved = traffic(graph, system, placement, activity.rates)
     workload = count_workload(graph, placement, activity, system, moved)
-    inputs = {
-        "activity": f"{'recorded' if recorded else 'not recorded'}: {activity.origin}",
-        "activity_tokens": activity.tokens,
-        "placement": f"{workload.cores} cores on {workload.chips} chips of {system.name}",
-    }
+    inputs = provenance(activity, recorded is not None, placed_on(workload.cores, workload.chips, system.name))
     per_token = _per_token(workload, moved) if recorded else {}
     return Expectation(workload, load_parameters(), per_token, inputs, activity.ids_sha256)
+
+
+def provenance(activity: Activity, recorded: bool, placed: str) -> dict[str, Any]:
+    """Return what a workload was counted from, for the inputs of quantities."""
+    return {
+        "activity": f"{'recorded' if recorded else 'not recorded'}: {activity.origin}",
+        "activity_tokens": activity.tokens,
+        "placement": placed,
+    }
+
+
+def placed_on(cores: int, chips: int, system: str) -> str:
+    """Return a placement in words."""
+    return f"{cores} cores on {chips} chips of {system}"
 
 
 def _per_token(workload: Workload, moved: Traffic) -> dict[str, float]:

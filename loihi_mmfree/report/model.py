@@ -37,6 +37,11 @@ class Phase:
     shares: Mapping[str, float]
 
     @property
+    def main_shares(self) -> dict[str, float]:
+        """The shares that are worth naming: half a percent or more."""
+        return {what: share for what, share in self.shares.items() if share >= 0.005}
+
+    @property
     def tokens_per_s(self) -> float:
         """Throughput."""
         return 1 / self.seconds_per_token

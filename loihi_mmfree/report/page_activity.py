@@ -12,7 +12,8 @@ from loihi_mmfree.compiler.nodes import LogitsOut, NeuronGroup, block_of
 from loihi_mmfree.compiler.place.connections import placed_nodes, placement_block
 from loihi_mmfree.report.document import Report
 from loihi_mmfree.report.figures import Bin, bins_plot
-from loihi_mmfree.report.page_tables import TEXT, Table, bar, count, counted, table
+from loihi_mmfree.report.page_tables import TEXT, Table, bar, count, table
+from loihi_mmfree.report.quantity import counted
 from loihi_mmfree.report.svg import Html
 from loihi_mmfree.sim.activity import synaptic_operations
 

@@ -24,16 +24,13 @@ from loihi_mmfree.report.figures import (
 )
 from loihi_mmfree.report.model import PHASES, Prediction
 from loihi_mmfree.report.page_activity import activity_context
-from loihi_mmfree.report.page_tables import NOTE, NUMBER, TEXT, Fact, Table, counted, grade, table
-from loihi_mmfree.report.quantity import format_number
+from loihi_mmfree.report.page_tables import NOTE, NUMBER, TEXT, Fact, Table, grade, table
+from loihi_mmfree.report.quantity import counted, format_number
 from loihi_mmfree.report.svg import Html
-from loihi_mmfree.report.sweep import SweepRow
 from loihi_mmfree.report.tables import Table as TerminalTable
 from loihi_mmfree.report.tables import notes, tables, validation_table
 
 _NOT_MEASURED = "Nothing was measured on hardware."
-_LEAST_SHARE = 0.005
-"""Of the time; less is left out."""
 _OPEN = ("Zeros,", "Activity of a token")
 """How the titles of the tables begin that need not be unfolded, beside the first one."""
 _COLOURS = (7, 1, 3, 6, 2, 4, 5)
@@ -159,10 +156,7 @@ def _model(name: str, report: Report) -> str:
 
 
 def _shares(report: Report) -> dict[str, Any]:
-    visible = {
-        phase: {name: share for name, share in result.shares.items() if share >= _LEAST_SHARE}
-        for phase, result in ((phase, getattr(report.prediction, phase)) for phase in PHASES)
-    }
+    visible = {phase: getattr(report.prediction, phase).main_shares for phase in PHASES}
     names = dict.fromkeys(name for shares in visible.values() for name in shares)
     colours = {name: number % 7 + 1 for number, name in enumerate(names)}
     plots = []
@@ -181,7 +175,7 @@ def _sweep(report: Report) -> dict[str, Any]:
         choices = [
             Choice(
                 number,
-                _variation(row),
+                row.label,
                 row.tokens_per_s[phase],
                 row.millijoules[phase],
                 row.best[phase],
@@ -191,7 +185,7 @@ def _sweep(report: Report) -> dict[str, Any]:
         ]
         plots.append(pareto_plot(title, "tokens/s", "mJ a token", choices))
     rows = [
-        (str(number), _variation(row), str(row.chips), *_phase_cells(row.tokens_per_s, row.millijoules))
+        (str(number), row.label, str(row.chips), *_phase_cells(row.tokens_per_s, row.millijoules))
         for number, row in enumerate(report.sweep, start=1)
     ]
     headings = ("point", ("variation", TEXT), "chips", "generating, tokens/s", "mJ", "prefill, tokens/s", "mJ")
@@ -204,10 +198,6 @@ def _sweep(report: Report) -> dict[str, Any]:
             "network that nobody has trained or compiled."
         ),
     }
-
-
-def _variation(row: SweepRow) -> str:
-    return f"{row.what} (hypothetical)" if row.hypothetical else row.what
 
 
 def _phase_cells(speeds: dict[str, float], energies: dict[str, float]) -> list[str]:

@@ -58,11 +58,6 @@ def count(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def counted(number: int, what: str) -> str:
-    """Return a number with what is counted: 1 chip, 2 chips."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
 def prose(text: str) -> Html:
     """Return a text as markup; what stands between backticks is code, whose words are not broken."""
     return Html(re.sub("`([^`]+)`", lambda code: f"<code>{_unbroken(code[1])}</code>", escape(text)))

@@ -76,6 +76,11 @@ class SweepRow:
     best: dict[str, bool]
     hypothetical: bool = False
 
+    @property
+    def label(self) -> str:
+        """What differs, and whether anybody could choose it."""
+        return f"{self.what} (hypothetical)" if self.hypothetical else self.what
+
     def to_dict(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return a JSON-ready description; `inputs` are those of the results."""
         about = {**inputs, "variation": self.what}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from loihi_mmfree.report.document import NOT_MODELLED, Report
-from loihi_mmfree.report.model import PHASES, Phase
+from loihi_mmfree.report.model import PHASES
 from loihi_mmfree.report.quantity import Quantity, format_number
 
 _RESULTS = (
@@ -82,7 +82,8 @@ def _results(report: Report) -> Table:
     boards = [each for each in map(report.board_energy, PHASES) if each is not None]
     if boards:
         rows.append(("energy a token, whole board", *map(_with_unit, boards), "modelled"))
-    waits = (", ".join(f"{what} {share:.0%}" for what, share in _largest(report, phase)) for phase in PHASES)
+    shares = (getattr(report.prediction, phase).main_shares for phase in PHASES)
+    waits = (", ".join(f"{what} {share:.0%}" for what, share in each.items()) for each in shares)
     rows.append(("what the time goes to", *waits, "modelled"))
     chips = f"{report.workload.cores} cores, chips: {report.workload.chips}"
     return Table(f"{report.about['net']} on Loihi 2, {chips}", ("", "prefill", "generate", "source"), tuple(rows))
@@ -95,11 +96,6 @@ def _with_unit(quantity: Quantity) -> str:
 def _as_stated(quantity: Quantity) -> str:
     """A published number has the digits that were published, no more and no less."""
     return f"{quantity.value:,}" if quantity.source == "published" else format_number(quantity.value)
-
-
-def _largest(report: Report, phase: str) -> list[tuple[str, float]]:
-    result: Phase = getattr(report.prediction, phase)
-    return [each for each in result.shares.items() if each[1] >= 0.005]
 
 
 def _zeros(report: Report) -> Table:
@@ -200,7 +196,7 @@ def validation_table(report: Report) -> Table:
 def _sweep(report: Report) -> Table:
     rows = tuple(
         (
-            f"{row.what} (hypothetical)" if row.hypothetical else row.what,
+            row.label,
             str(row.chips),
             *(
                 cell

@@ -128,11 +128,19 @@ class ActivityRecorder:
 
     def activity(self, origin: str = "", ids_sha256: str = "") -> Activity:
         """Return what was counted so far."""
-        by_token = np.array(list(self._counts.values()), dtype=np.int32).T
-        rows = np.concatenate(self._incidents)
-        incidents = Incidents(self._nodes, rows[np.lexsort((rows[:, NODE], rows[:, TOKEN]))])
         bins = {key: [int(count) for count in values] for key, values in self._bins.items()}
-        return recorded_activity(self._graph, by_token, incidents, origin, ids_sha256, bins)
+        return recorded_activity(self._graph, self.by_token, self.incidents, origin, ids_sha256, bins)
+
+    @property
+    def by_token(self) -> NDArray[np.int32]:
+        """The messages of each token so far, int32 [tokens, outputs] in the order of `group_ports`."""
+        return np.array(list(self._counts.values()), dtype=np.int32).T
+
+    @property
+    def incidents(self) -> Incidents:
+        """The saturations and overflows of each token so far."""
+        rows = np.concatenate(self._incidents)
+        return Incidents(self._nodes, rows[np.lexsort((rows[:, NODE], rows[:, TOKEN]))])
 
 
 def _by_bits(values: Integers) -> NDArray[np.int64]:

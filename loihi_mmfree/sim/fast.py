@@ -11,10 +11,11 @@ from loihi_mmfree.compiler.nodes import logits_output, token_input
 from loihi_mmfree.compiler.part import Part
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.arithmetic import Integers
-from loihi_mmfree.fixedpoint.interpreter import Counters, no_counts
+from loihi_mmfree.fixedpoint.interpreter import Counters
+from loihi_mmfree.sim.activity import ActivityRecorder
 from loihi_mmfree.sim.fast_core import FastCore
 from loihi_mmfree.sim.fast_team import ProgramLibrary, Team, available_threads
-from loihi_mmfree.sim.incidents import NO_ROWS, TOKEN, Incidents, rows_of_incidents
+from loihi_mmfree.sim.incidents import NO_ROWS, TOKEN, Incidents
 
 PROMPT_TOKENS = 64
 """Most tokens that go through the network together; memory grows with it, speed hardly does any more."""
@@ -177,16 +178,15 @@ class FastEngine:
             executor.groups[node].variables.update({name: values.copy() for name, values in states.items()})
         rows = self.graph.tensors[self._tokens.table][ids].astype(np.int64)
         wanted = self._logits.inputs[0]
-        sent: dict[Source, NDArray[np.intp]] = {}
-        counted: dict[str, Integers] = {}
+        recorder = ActivityRecorder(self.graph)
 
         def counting_tap(source: Source, values: Integers) -> None:
-            sent[source] = np.count_nonzero(values, axis=1)
+            recorder(source, values)
             if tap:
                 tap(source, values)
 
         def counting_tally(node: str, counts: Integers) -> None:
-            counted[node] = counts
+            recorder.tally(node, counts)
             if tally:
                 tally(node, counts)
 
@@ -196,10 +196,7 @@ class FastEngine:
                 state[:] = executor.groups[node].variables[name]
         self._tapped_counters.add(executor.counters)
         if self._record:
-            messages = [sent[source] for source in self._core.plan.messages]
-            incidents = [counted.get(node, no_counts(len(rows))) for node in self._core.plan.counting]
-            counts = np.stack(messages, axis=1).astype(np.int32), rows_of_incidents(np.stack(incidents, axis=1))
-            self._recorded.append(counts)
+            self._recorded.append((recorder.by_token, recorder.incidents.rows))
         self._tokens_read += len(rows)
         return values[wanted].astype(np.int32)
 
