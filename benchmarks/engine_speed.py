@@ -21,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from loihi_mmfree.compiler.artifact import load_net
-from loihi_mmfree.compiler.graph import Graph
-from loihi_mmfree.compiler.nodes import TernarySynapse, TokenIn
-from loihi_mmfree.sim.engine import Engine
-from loihi_mmfree.sim.fast import FastEngine
+from loihi_mmfree.ir.graph import Graph
+from loihi_mmfree.ir.nodes import TernarySynapse, TokenIn
+from loihi_mmfree.net.artifact import load_net
+from loihi_mmfree.sim.engine.compiled import FastEngine
+from loihi_mmfree.sim.engine.specification import Engine
 
 PROMPTS = (16, 128, 512)
 

@@ -19,21 +19,21 @@ from typing import cast
 import torch
 
 import loihi_mmfree
+from loihi_mmfree.activity.counts import with_zeros
 from loihi_mmfree.checkpoint import Checkpoint, ModelConfig
 from loihi_mmfree.checkpoint.config import PUBLISHED_CONFIGS
 from loihi_mmfree.checkpoint.tensors import expected_shapes
-from loihi_mmfree.compiler.graph import Graph
 from loihi_mmfree.compiler.pipeline import run_passes
-from loihi_mmfree.compiler.place.placer import Request, place
+from loihi_mmfree.cost.fit import FITTED, REFERENCE_FILE, fit, published_target, reference_workload
+from loihi_mmfree.cost.model import barrier_seconds, core_seconds, predict, stage_seconds
+from loihi_mmfree.cost.parameters import ModelParameters, load_parameters
+from loihi_mmfree.cost.published import load_published
+from loihi_mmfree.cost.sensitivity import fitted_ranges, sensitivity
+from loihi_mmfree.cost.workload import CoreLoad, StepLoad, Workload, count_workload
 from loihi_mmfree.fixedpoint.qformat import QFormat
+from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.loihi2.hardware import LOIHI2
-from loihi_mmfree.report.fit import FITTED, REFERENCE_FILE, fit, published_target, reference_workload
-from loihi_mmfree.report.model import barrier_seconds, core_seconds, predict, stage_seconds
-from loihi_mmfree.report.parameters import ModelParameters, load_parameters
-from loihi_mmfree.report.published import load_published
-from loihi_mmfree.report.sensitivity import fitted_ranges, sensitivity
-from loihi_mmfree.report.workload import CoreLoad, StepLoad, Workload, count_workload
-from loihi_mmfree.sim.activity import with_zeros
+from loihi_mmfree.place.placer import Request, place
 
 PUBLISHED_CHIPS = 24
 REFERENCE = Path(loihi_mmfree.__file__).parent / "data" / REFERENCE_FILE

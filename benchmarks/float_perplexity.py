@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from loihi_mmfree.checkpoint import open_checkpoint
 from loihi_mmfree.errors import LoihiMmfreeError
 from loihi_mmfree.model import MatMulFreeLM, logits_function
-from loihi_mmfree.perplexity import perplexity
+from loihi_mmfree.model.perplexity import perplexity
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -23,9 +23,9 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from loihi_mmfree.sim.inprocess import InProcessRuntime
-from loihi_mmfree.sim.runtime import NetworkRuntime
-from loihi_mmfree.sim.watchdog import StockRuntime
+from loihi_mmfree.sim.lava.runtimes.base import NetworkRuntime
+from loihi_mmfree.sim.lava.runtimes.inprocess import InProcessRuntime
+from loihi_mmfree.sim.lava.runtimes.stock import StockRuntime
 
 
 class Relay(AbstractProcess):

@@ -19,9 +19,9 @@ import numpy as np
 from loihi_mmfree.checkpoint import Checkpoint, open_checkpoint
 from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.compiler.pipeline import compile_checkpoint
-from loihi_mmfree.perplexity import perplexity
+from loihi_mmfree.model.perplexity import perplexity
 from loihi_mmfree.quantize.config import QuantizationConfig
-from loihi_mmfree.sim.engine import Engine
+from loihi_mmfree.sim.engine.specification import Engine
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from loihi_mmfree.checkpoint import ModelConfig
+from loihi_mmfree.checkpoint import ModelConfig, parameter_count
 from loihi_mmfree.checkpoint.config import PUBLISHED_CONFIGS
 from loihi_mmfree.checkpoint.tensors import expected_shapes
 
@@ -51,7 +51,7 @@ def write_checkpoint(config: ModelConfig, folder: Path, seed: int = 0, shard_byt
         with (folder / name).open("wb") as file:
             _write_shard(file, shapes, config, seed)
     if len(shards) > 1:
-        size = ELEMENT_BYTES * config.parameter_count()
+        size = ELEMENT_BYTES * parameter_count(config)
         content = {"metadata": {"total_size": size}, "weight_map": index}
         (folder / "model.safetensors.index.json").write_text(json.dumps(content, indent=1) + "\n")
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from loihi_mmfree.compiler.artifact import MANIFEST, Net, load_net
-from loihi_mmfree.sim.activity import recorded_activity
-from loihi_mmfree.sim.activity_file import BY_TOKEN, save_activity
-from loihi_mmfree.sim.fast import FastEngine
+from loihi_mmfree.activity.counts import recorded_activity
+from loihi_mmfree.activity.file import BY_TOKEN, save_activity
+from loihi_mmfree.net.artifact import MANIFEST, Net, load_net
+from loihi_mmfree.sim.engine.compiled import FastEngine
 
 
 def seconds_per_token(engine: FastEngine, ids: np.ndarray, at_once: int) -> float:

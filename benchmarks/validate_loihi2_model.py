@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from loihi_mmfree.report.fit import published_target, reference_workload
-from loihi_mmfree.report.model import Phase, barrier_seconds, core_seconds, event_joules, predict, stage_seconds
-from loihi_mmfree.report.parameters import ModelParameters, load_parameters
-from loihi_mmfree.report.sensitivity import sensitivity
-from loihi_mmfree.report.validation import (
+from loihi_mmfree.cost.fit import published_target, reference_workload
+from loihi_mmfree.cost.model import Phase, barrier_seconds, core_seconds, event_joules, predict, stage_seconds
+from loihi_mmfree.cost.parameters import ModelParameters, load_parameters
+from loihi_mmfree.cost.sensitivity import sensitivity
+from loihi_mmfree.cost.validation import (
     Comparison,
     compare,
     compare_cycle,
@@ -26,7 +26,7 @@ from loihi_mmfree.report.validation import (
     pilotnet_workload,
     yolo_workload,
 )
-from loihi_mmfree.report.workload import CoreLoad, Workload
+from loihi_mmfree.cost.workload import CoreLoad, Workload
 
 STATIC_TRIALS = (0.142, 0.25, 0.46, 0.704)
 INSTRUCTION_TRIALS = (10, 20, 34, 40)

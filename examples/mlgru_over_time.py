@@ -13,8 +13,8 @@ import matplotlib
 import numpy as np
 
 import loihi_mmfree
-from loihi_mmfree.compiler.graph import Graph, Source
-from loihi_mmfree.sim.engine import Engine
+from loihi_mmfree.ir.graph import Graph, Source
+from loihi_mmfree.sim.engine.specification import Engine
 from loihi_mmfree.text import Tokenizer
 
 matplotlib.use("Agg")

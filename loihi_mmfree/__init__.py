@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from loihi_mmfree.version import __version__
+
 if TYPE_CHECKING:
     from loihi_mmfree.api import compare, compile, load, run
 
-__all__ = ["compare", "compile", "load", "run"]
-__version__ = "0.1.0"
+__all__ = ["__version__", "compare", "compile", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:

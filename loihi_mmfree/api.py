@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from loihi_mmfree.compiler.artifact import Net, load_net
 from loihi_mmfree.compiler.config import CompileConfig
-from loihi_mmfree.sim.sampling import Sampler
-from loihi_mmfree.sim.session import Backend, RunResult, check_ids, generate, open_backend
+from loihi_mmfree.net.artifact import Net, load_net
+from loihi_mmfree.sim.session.backend import Backend
+from loihi_mmfree.sim.session.generate import RunResult, check_ids, generate
+from loihi_mmfree.sim.session.opening import open_backend
+from loihi_mmfree.sim.session.sampling import Sampler
 
 if TYPE_CHECKING:
+    from loihi_mmfree.cost.board.profiler import Profile
     from loihi_mmfree.report.document import Report
-    from loihi_mmfree.report.profiler import Profile
-    from loihi_mmfree.sim.compare import Comparison
+    from loihi_mmfree.sim.session.compare import Comparison
 
 
 def compile(
@@ -100,14 +102,14 @@ def run(
     on_token : callable, optional
         Called with each token as it is chosen.
     activity : bool
-        Also count every message that is sent; `sim.activity_file.save_activity` keeps the result beside a network.
+        Also count every message that is sent; `activity.file.save_activity` keeps the result beside a network.
     histograms : bool
         With `activity`, also sort the values of messages by magnitude; slow, since NumPy computes them.
     """
     network, prompt, end = _prepared(net, ids, stop_at_end_of_text)
     opened: Backend
     if activity:
-        from loihi_mmfree.sim.recording import open_recording
+        from loihi_mmfree.sim.session.recording import open_recording
 
         opened = recording = open_recording(network, backend, granularity, runtime, kernels, histograms)
     else:
@@ -152,9 +154,9 @@ def profile(
     MeasurementError
         What the profiler gave is no measurement.
     """
-    from loihi_mmfree.loihi2.backend import find_runner, most_steps
-    from loihi_mmfree.report.expectation import expect
-    from loihi_mmfree.report.profiler import Span, read_profile
+    from loihi_mmfree.cost.board.profiler import Span, read_profile
+    from loihi_mmfree.cost.expectation import expect
+    from loihi_mmfree.sim.session.chip import find_runner, most_steps
 
     network, prompt, end = _prepared(net, ids, stop_at_end_of_text)
     open_on_board = find_runner(network)
@@ -180,7 +182,7 @@ def compare(net: str | Path, checkpoint: str | Path | None = None, *, lava: bool
     lava : bool
         Also run the operator graph on Lava.
     """
-    from loihi_mmfree.sim.compare import compare_net
+    from loihi_mmfree.sim.session.compare import compare_net
 
     path = None if checkpoint is None else Path(checkpoint)
     return compare_net(load_net(net, verify=False), path, lava)

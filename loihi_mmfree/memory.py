@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,3 +98,8 @@ def is_out_of_memory(error: BaseException) -> bool:
         return error.errno == errno.ENOMEM
     said = isinstance(error, RuntimeError | ImportError) and any(words in str(error) for words in _WORDS)
     return said or isinstance(error, MemoryError)
+
+
+def peak_rss_mb() -> float:
+    """Return the peak resident memory of this process in MB (2**20 bytes)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

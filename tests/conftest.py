@@ -1,10 +1,11 @@
-"""Fixtures that all tests share: the two shipped checkpoints, compiled once a session, and made-up ones."""
+"""Fixtures that all tests share: the shipped checkpoints compiled once a session, and others of any shape."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,51 @@ import torch
 from safetensors.numpy import save_file
 
 from loihi_mmfree.checkpoint import Checkpoint, ModelConfig, expected_shapes, open_checkpoint
-from loihi_mmfree.compiler.artifact import Net, load_net
+from loihi_mmfree.compiler.layers import layer_graph
+from loihi_mmfree.compiler.passes.balance_delays import balance_delays
+from loihi_mmfree.compiler.passes.drop_gate_norm import drop_gate_norm
+from loihi_mmfree.compiler.passes.lower import lower
+from loihi_mmfree.compiler.passes.merge_norms import merge_norms
+from loihi_mmfree.compiler.passes.share_statistics import share_statistics
 from loihi_mmfree.compiler.pipeline import compile_checkpoint
+from loihi_mmfree.fixedpoint.qformat import QFormat
+from loihi_mmfree.ir.graph import Graph
+from loihi_mmfree.loihi2.hardware import LOIHI2
+from loihi_mmfree.net.artifact import Net, load_net
+from loihi_mmfree.quantize.calibration import calibrate
+from loihi_mmfree.quantize.config import QuantizationConfig
 
 ROOT = Path(__file__).parent.parent
 
 # Lava's last release imports on Python 3.10 only; everything else is tested on later ones too.
-collect_ignore = [] if find_spec("lava") else ["sim", "processes", "equivalence", "examples"]
+collect_ignore = [] if find_spec("lava") else ["sim/lava", "processes", "equivalence", "examples"]
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A network at each stage of its compilation.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    ids : int64 array [T]
+        What it was calibrated on.
+    formats : mapping of str to QFormat
+        What the calibration chose.
+    layers : Graph
+        After the passes over layers.
+    unscheduled : Graph
+        Synapses and groups, before delays are put in.
+    graph : Graph
+        Scheduled.
+    """
+
+    checkpoint: Checkpoint
+    ids: np.ndarray
+    formats: Mapping[str, QFormat]
+    layers: Graph
+    unscheduled: Graph
+    graph: Graph
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -104,3 +143,25 @@ def tiny_copy(tiny_checkpoint: Path, tmp_path: Path) -> Path:
 def reloaded(tiny_net: Net) -> Net:
     """The compiled mmf-tiny, read back from its files."""
     return load_net(tiny_net.path)
+
+
+@pytest.fixture(scope="session")
+def lower_checkpoint() -> Callable[..., Lowered]:
+    """A function that takes a checkpoint through the whole chain; keywords set the widths."""
+
+    def run(checkpoint: Checkpoint, **widths: int) -> Lowered:
+        ids = np.random.default_rng(1).integers(checkpoint.config.vocab_size, size=48)
+        calibration = calibrate(checkpoint, ids, QuantizationConfig(**widths))
+        layers = share_statistics(drop_gate_norm(merge_norms(layer_graph(checkpoint.config))))
+        unscheduled = lower(layers, checkpoint, calibration.formats, LOIHI2)
+        return Lowered(
+            checkpoint, ids, calibration.formats, layers, unscheduled, balance_delays(unscheduled, LOIHI2)
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def lowered(make_checkpoint: Callable[..., Checkpoint], lower_checkpoint: Callable[..., Lowered]) -> Lowered:
+    """A random network of two blocks, lowered with the default widths. Read it only."""
+    return lower_checkpoint(make_checkpoint())

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loihi_mmfree.checkpoint.tensors import expected_shapes
 from loihi_mmfree.errors import CheckpointError, UnsupportedModelError
 
 MODEL_TYPE = "hgrn_bit"
@@ -66,15 +65,6 @@ class ModelConfig:
     def input_dim(self) -> int:
         """Number of channels H' of the token mixer."""
         return int(self.hidden_size * self.expand_ratio)
-
-    @property
-    def head_dim(self) -> int:
-        """Number of channels of one head."""
-        return self.input_dim // self.num_heads
-
-    def parameter_count(self) -> int:
-        """Return the number of trained parameters, a tied embedding counted once."""
-        return sum(math.prod(shape) for shape in expected_shapes(self).values())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields and the model type as plain values; `from_dict` reads them back."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from loihi_mmfree.checkpoint.config import ModelConfig
 from loihi_mmfree.errors import CheckpointError, UnsupportedModelError
-
-if TYPE_CHECKING:
-    from loihi_mmfree.checkpoint.config import ModelConfig
 
 EMBEDDING = "model.embeddings.weight"
 HEAD = "lm_head.weight"
@@ -56,6 +54,11 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 def _projection(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.norm.weight": (inputs,), f"{name}.weight": (outputs, inputs)}
+
+
+def parameter_count(config: ModelConfig) -> int:
+    """Return the number of trained parameters, a tied embedding counted once."""
+    return sum(math.prod(shape) for shape in expected_shapes(config).values())
 
 
 def is_projection(name: str) -> bool:

@@ -14,7 +14,7 @@ from loihi_mmfree.cli.output import JSON_OPTION, print_json, progress
 from loihi_mmfree.errors import UsageError
 
 if TYPE_CHECKING:
-    from loihi_mmfree.sim.bench import Machine, Measurement, Spread
+    from loihi_mmfree.sim.session.bench import Machine, Measurement, Spread
 
 FORMATS = ("md", "csv")
 
@@ -32,7 +32,7 @@ def bench(
 ) -> None:
     """Measure throughput on this machine: medians and spread, prefill and decode apart."""
     from loihi_mmfree import api
-    from loihi_mmfree.sim.bench import measure, measure_machine
+    from loihi_mmfree.sim.session.bench import measure, measure_machine
 
     if output_format not in FORMATS:
         raise UsageError(f"--format {output_format}: known are {', '.join(FORMATS)}; JSON is --json")

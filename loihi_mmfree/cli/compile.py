@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from loihi_mmfree.cli.output import JSON_OPTION, print_json, progress
+from loihi_mmfree.cost.quantity import counted
 from loihi_mmfree.errors import UsageError
-from loihi_mmfree.report.quantity import counted
 
 if TYPE_CHECKING:
     from loihi_mmfree.compiler.config import CompileConfig

@@ -67,7 +67,7 @@ def _package(name: str, module: str) -> dict[str, str | None]:
 
 
 def _chip_extension() -> str:
-    from loihi_mmfree.loihi2.backend import HOW_TO_GET_IT, extension_installed
+    from loihi_mmfree.sim.session.chip import HOW_TO_GET_IT, extension_installed
 
     if extension_installed():
         return "Intel's extension of Lava is installed"

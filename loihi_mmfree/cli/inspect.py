@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from loihi_mmfree.cli.output import JSON_OPTION, print_json, print_table
+from loihi_mmfree.cost.quantity import counted
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.files import require_writable, write_whole
-from loihi_mmfree.report.quantity import counted
 
 if TYPE_CHECKING:
-    from loihi_mmfree.compiler.place.traffic import Traffic
-    from loihi_mmfree.compiler.summary import BlockSummary, CoreSummary, Summary
+    from loihi_mmfree.place.traffic import Traffic
+    from loihi_mmfree.report.summary import BlockSummary, CoreSummary, Summary
 
 FULLEST_CORES = 5
 """How many of the fullest cores are listed unless all are asked for."""
@@ -34,10 +34,10 @@ def inspect(
 ) -> None:
     """Show what a network consists of and where it lies: blocks, chips, cores, traffic, formats, depth."""
     from loihi_mmfree import api
-    from loihi_mmfree.compiler.nodes import NeuronGroup
-    from loihi_mmfree.compiler.place.traffic import traffic
-    from loihi_mmfree.compiler.summary import summarize
     from loihi_mmfree.fixedpoint.listing import listing
+    from loihi_mmfree.ir.nodes import NeuronGroup
+    from loihi_mmfree.place.traffic import traffic
+    from loihi_mmfree.report.summary import summarize
 
     if html is not None:
         require_writable(html.absolute().parent, "--html")
@@ -52,7 +52,7 @@ def inspect(
     summary = summarize(loaded)
     moved = traffic(loaded.graph, loaded.placed.chip, loaded.placed.placement)
     if html is not None:
-        from loihi_mmfree.report.page import inspect_page
+        from loihi_mmfree.report.pages.page import inspect_page
 
         write_whole(html, inspect_page(loaded, summary, moved).encode(), "--html")
     _print_blocks(str(net), summary)

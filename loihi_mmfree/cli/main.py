@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 
 import typer
 
-from loihi_mmfree import __version__
 from loihi_mmfree.cli.bench import bench
 from loihi_mmfree.cli.compare import compare
 from loihi_mmfree.cli.compile import compile_command
@@ -23,6 +22,7 @@ from loihi_mmfree.cli.report import report
 from loihi_mmfree.cli.run import run
 from loihi_mmfree.errors import LoihiMmfreeError, Notice
 from loihi_mmfree.memory import out_of_memory
+from loihi_mmfree.version import __version__
 
 INTERRUPTED = 130
 

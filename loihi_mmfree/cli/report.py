@@ -29,7 +29,7 @@ def report(
     loaded = api.load(net)
     made = api.report(loaded, sweep=sweep)
     if html is not None:
-        from loihi_mmfree.report.page import report_page
+        from loihi_mmfree.report.pages.page import report_page
 
         write_whole(html, report_page(made, loaded).encode(), "--html")
     for table in tables(made):

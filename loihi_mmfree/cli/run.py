@@ -9,14 +9,14 @@ import typer
 
 from loihi_mmfree.cli.output import JSON_OPTION, print_json
 from loihi_mmfree.cli.profile_tables import print_profile
+from loihi_mmfree.cost.quantity import counted
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.files import require_writable, write_whole
-from loihi_mmfree.report.quantity import counted
 
 if TYPE_CHECKING:
-    from loihi_mmfree.compiler.artifact import Net
-    from loihi_mmfree.report.profiler import Profile
-    from loihi_mmfree.sim.session import RunResult
+    from loihi_mmfree.cost.board.profiler import Profile
+    from loihi_mmfree.net.artifact import Net
+    from loihi_mmfree.sim.session.generate import RunResult
     from loihi_mmfree.text import Tokenizer
 
 
@@ -63,8 +63,8 @@ def run(
 ) -> None:
     """Read a prompt and generate text; tokens appear as they come."""
     from loihi_mmfree import api
-    from loihi_mmfree.compiler.artifact import REPORT
-    from loihi_mmfree.sim.sampling import Sampler
+    from loihi_mmfree.net.artifact import REPORT
+    from loihi_mmfree.sim.session.sampling import Sampler
 
     sampler = Sampler(temperature, top_k, top_p, seed)
     if logits_out is not None:
@@ -103,7 +103,7 @@ def run(
                 histograms=histograms,
             )
     if result.activity is not None:
-        from loihi_mmfree.sim.activity_file import save_activity
+        from loihi_mmfree.activity.file import save_activity
 
         typer.echo(f"activity of {result.activity.tokens} tokens: {save_activity(net, result.activity)}", err=True)
     if logits_out is not None:
@@ -141,8 +141,8 @@ def _speed(result: RunResult) -> str:
 
 
 def _document(backend: str, granularity: str, runtime: str, result: RunResult, text: str | None) -> dict[str, Any]:
-    from loihi_mmfree.compiler.artifact import versions
-    from loihi_mmfree.sim.session import peak_rss_mb
+    from loihi_mmfree.memory import peak_rss_mb
+    from loihi_mmfree.net.artifact import versions
 
     lava = backend == "sim"
     return {

@@ -1,1 +1,1 @@
-"""From a checkpoint to a placed, verified graph of synapses and neuron groups."""
+"""From a checkpoint to a lowered, scheduled graph that is proved to keep its bounds."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from loihi_mmfree.compiler.place.placement import HEADS, OBJECTIVES
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.files import parse_toml
+from loihi_mmfree.place.placement import HEADS, OBJECTIVES
 from loihi_mmfree.quantize.config import QuantizationConfig
 
 WEIGHT_BITS = (2, 8)

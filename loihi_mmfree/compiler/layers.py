@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from loihi_mmfree.checkpoint import ModelConfig
-from loihi_mmfree.compiler.graph import Graph, Node, Source
+from loihi_mmfree.ir.graph import Graph, Node, Source
 
 BIT_LINEAR_EPSILON = 1e-6
 """What upstream's fused kernel adds inside every BitLinear (mmfreelm/ops/fusedbitnet.py)."""

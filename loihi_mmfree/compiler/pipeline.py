@@ -15,30 +15,30 @@ from numpy.typing import NDArray
 
 from loihi_mmfree.checkpoint import Checkpoint, expected_shapes, open_checkpoint
 from loihi_mmfree.checkpoint.tensors import is_projection
-from loihi_mmfree.compiler.artifact import Net, Placed, atomic_folder, load_net, versions, write_net
+from loihi_mmfree.compiler.bounds import require_bounds
 from loihi_mmfree.compiler.config import CompileConfig
-from loihi_mmfree.compiler.executor import Executor
-from loihi_mmfree.compiler.graph import Graph, Source
 from loihi_mmfree.compiler.layers import layer_graph
-from loihi_mmfree.compiler.nodes import TokenIn, logits_output, token_input
 from loihi_mmfree.compiler.passes.balance_delays import balance_delays
 from loihi_mmfree.compiler.passes.drop_gate_norm import drop_gate_norm
 from loihi_mmfree.compiler.passes.lower import lower
 from loihi_mmfree.compiler.passes.merge_norms import merge_norms
 from loihi_mmfree.compiler.passes.share_statistics import share_statistics
-from loihi_mmfree.compiler.place.layout import Request
-from loihi_mmfree.compiler.place.lower_bound import require_room
-from loihi_mmfree.compiler.place.placement import Placement
-from loihi_mmfree.compiler.place.placer import place
 from loihi_mmfree.compiler.reference import evaluate_layers
-from loihi_mmfree.compiler.schedule import depth
-from loihi_mmfree.compiler.serialize import graph_to_data
-from loihi_mmfree.compiler.verify import require_bounds
 from loihi_mmfree.errors import DoesNotFitError, MismatchError, UsageError
 from loihi_mmfree.files import require_writable, write_whole
 from loihi_mmfree.fixedpoint.qformat import QFormat
+from loihi_mmfree.ir.executor import Executor
+from loihi_mmfree.ir.graph import Graph, Source
+from loihi_mmfree.ir.nodes import TokenIn, logits_output, token_input
+from loihi_mmfree.ir.schedule import depth
+from loihi_mmfree.ir.serialize import graph_to_data
 from loihi_mmfree.loihi2.hardware import ChipSpec, load_system
 from loihi_mmfree.memory import out_of_memory, require_memory
+from loihi_mmfree.net.artifact import Net, Placed, atomic_folder, load_net, versions, write_net
+from loihi_mmfree.place.layout import Request
+from loihi_mmfree.place.lower_bound import require_room
+from loihi_mmfree.place.placement import Placement
+from loihi_mmfree.place.placer import place
 from loihi_mmfree.quantize.calibration import Calibration, calibrate, calibration_ids
 
 Pass = Callable[[Graph], Graph]

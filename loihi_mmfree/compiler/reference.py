@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from loihi_mmfree.checkpoint import Checkpoint
 from loihi_mmfree.compiler import layers
-from loihi_mmfree.compiler.graph import Graph, Node
+from loihi_mmfree.ir.graph import Graph, Node
 from loihi_mmfree.quantize.parameters import gate_lower_bounds, ternary_projection
 
 Reals = NDArray[np.float64]

@@ -1,1 +1,1 @@
-"""Loihi 2: what the chip allows, and the host side of running on it."""
+"""Loihi 2: every number about the chip, with unit, source and confidence."""

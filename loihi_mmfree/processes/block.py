@@ -12,8 +12,8 @@ from lava.magma.core.process.variable import Var
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from loihi_mmfree.compiler.nodes import NeuronGroup
-from loihi_mmfree.compiler.part import Part, PartExecutor
+from loihi_mmfree.ir.nodes import NeuronGroup
+from loihi_mmfree.ir.part import Part, PartExecutor
 from loihi_mmfree.processes.scheduled import ScheduledModel, ScheduledProcess
 
 

@@ -39,7 +39,7 @@ class NeuronGroup(ScheduledProcess):
     strict : bool
         Check every register against its declared width and count overflows.
     executor : callable, optional
-        Makes what runs the program on one token (as `compiler.part.PartExecutor` does, with messages in the order
+        Makes what runs the program on one token (as `ir.part.PartExecutor` does, with messages in the order
         of the program's inputs and outputs); without it, the program is interpreted over NumPy.
     tally : bool
         Whether there is an OutPort [2], named `TALLY`, for what the group counts in each time step.

@@ -38,7 +38,7 @@ def ternary_dense(name: str, codes: np.ndarray, executor: Callable[[], Any] | No
     codes : int8 array [rows, columns]
         -1, 0 and 1.
     executor : callable, optional
-        Makes what TernaryDenseModel sums with on one message (as `compiler.part.PartExecutor` does) until the host
+        Makes what TernaryDenseModel sums with on one message (as `ir.part.PartExecutor` does) until the host
         writes other weights; without it, the sums are done over NumPy. Other ProcessModels have no use for it.
     """
     return Dense(

@@ -1,1 +1,1 @@
-"""What a network costs on Loihi 2: activity, placement and published figures in; time, energy and pages out."""
+"""What was found, for people and programs: documents, tables, pages."""

@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loihi_mmfree.compiler.artifact import REPORT, Net
-from loihi_mmfree.compiler.place.traffic import Traffic, traffic
-from loihi_mmfree.report.comparison import ComparisonRow, comparison
-from loihi_mmfree.report.expectation import placed_on, provenance
-from loihi_mmfree.report.fit import fit, published_target, reference_workload
-from loihi_mmfree.report.model import PHASES, Phase, Prediction, Session, predict, session
-from loihi_mmfree.report.on_chip import on_chip_activity
-from loihi_mmfree.report.parameters import PARAMETERS_FILE, ModelParameters, load_parameters
-from loihi_mmfree.report.published import Published, load_published
-from loihi_mmfree.report.quantity import Quantity
-from loihi_mmfree.report.sensitivity import Sensitivity, sensitivity
-from loihi_mmfree.report.sweep import SweepRow, sweep
-from loihi_mmfree.report.validation import Validation, measured_energies, validations
-from loihi_mmfree.report.workload import Workload, count_workload
-from loihi_mmfree.sim.activity import Activity, projection_zeros, worst_case
-from loihi_mmfree.sim.activity_file import BY_TOKEN, load_activity
+from loihi_mmfree.activity.counts import Activity, projection_zeros, worst_case
+from loihi_mmfree.activity.file import BY_TOKEN, load_activity
+from loihi_mmfree.cost.comparison import ComparisonRow, comparison
+from loihi_mmfree.cost.expectation import placed_on, provenance
+from loihi_mmfree.cost.fit import fit, published_target, reference_workload
+from loihi_mmfree.cost.model import PHASES, Phase, Prediction, Session, predict, session
+from loihi_mmfree.cost.on_chip import on_chip_activity
+from loihi_mmfree.cost.parameters import PARAMETERS_FILE, ModelParameters, load_parameters
+from loihi_mmfree.cost.published import Published, load_published
+from loihi_mmfree.cost.quantity import Quantity
+from loihi_mmfree.cost.sensitivity import Sensitivity, sensitivity
+from loihi_mmfree.cost.sweep import SweepRow, sweep
+from loihi_mmfree.cost.validation import Validation, measured_energies, validations
+from loihi_mmfree.cost.workload import Workload, count_workload
+from loihi_mmfree.net.artifact import REPORT, Net
+from loihi_mmfree.place.traffic import Traffic, traffic
 
 SCHEMA_VERSION = 1
 MEASUREMENT_METHOD = "modelled"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from loihi_mmfree.cost.model import PHASES
+from loihi_mmfree.cost.quantity import Quantity, format_number
 from loihi_mmfree.report.document import NOT_MODELLED, Report
-from loihi_mmfree.report.model import PHASES
-from loihi_mmfree.report.quantity import Quantity, format_number
 
 _RESULTS = (
     ("throughput", "tokens_per_s", "tokens/s"),

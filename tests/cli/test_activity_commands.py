@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loihi_mmfree.compiler.artifact import load_net
+from loihi_mmfree.net.artifact import load_net
 
 Call = Callable[..., Any]
 needs_lava = pytest.mark.skipif(find_spec("lava") is None, reason="Lava imports on Python 3.10 only")

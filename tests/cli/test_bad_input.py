@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from loihi_mmfree.compiler.artifact import Net, file_sha256, load_net, tensor_sha256
+from loihi_mmfree.net.artifact import Net, file_sha256, load_net, tensor_sha256
 
 Call = Callable[..., Any]
 

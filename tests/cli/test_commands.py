@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from loihi_mmfree.compiler.artifact import Net
+from loihi_mmfree.net.artifact import Net
 
 Call = Callable[..., Any]
 needs_lava = pytest.mark.skipif(find_spec("lava") is None, reason="Lava imports on Python 3.10 only")

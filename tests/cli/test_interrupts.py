@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from loihi_mmfree.compiler.artifact import Net
+from loihi_mmfree.net.artifact import Net
 
 MAIN = "from loihi_mmfree.cli.main import main\n"
 SAYS_WHEN_IT_READS = """

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from loihi_mmfree.compiler.artifact import Net
+from loihi_mmfree.net.artifact import Net
 
 Call = Callable[..., Any]
 DOES_NOT_FIT = 5

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from loihi_mmfree.compiler.artifact import Net
+from loihi_mmfree.net.artifact import Net
 
 Call = Callable[..., Any]
 
@@ -40,7 +40,7 @@ def test_where_no_activity_can_be_kept_is_said_before_the_run(call: Call, net_co
 
 
 def test_an_error_begins_a_line_of_its_own(call: Call, tiny_net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loihi_mmfree.loihi2.backend.extension_installed", lambda: False)
+    monkeypatch.setattr("loihi_mmfree.sim.session.chip.extension_installed", lambda: False)
     called = call("run", tiny_net.path, "--backend", "loihi2", "--prompt", "Once upon")
     assert called.code == 7
     assert called.out == "Once upon\n"

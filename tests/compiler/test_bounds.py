@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loihi_mmfree.checkpoint import Checkpoint
-from loihi_mmfree.compiler.artifact import Net
-from loihi_mmfree.compiler.executor import Executor
-from loihi_mmfree.compiler.graph import Graph, Source
-from loihi_mmfree.compiler.nodes import NeuronGroup, SumSynapse, TernarySynapse, TokenIn
-from loihi_mmfree.compiler.verify import bound_violations, require_bounds
+from loihi_mmfree.compiler.bounds import bound_violations, require_bounds
 from loihi_mmfree.errors import DoesNotFitError
 from loihi_mmfree.fixedpoint.intervals import Violation
+from loihi_mmfree.ir.executor import Executor
+from loihi_mmfree.ir.graph import Graph, Source
+from loihi_mmfree.ir.nodes import NeuronGroup, SumSynapse, TernarySynapse, TokenIn
 from loihi_mmfree.loihi2.hardware import LOIHI2, ChipSpec
+from loihi_mmfree.net.artifact import Net
 
 LARGEST_ACCUMULATOR = 2**23 - 1
 WIDE_ROW = 300

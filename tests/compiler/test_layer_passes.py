@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from loihi_mmfree.checkpoint import Checkpoint, open_checkpoint
-from loihi_mmfree.compiler.graph import Graph
 from loihi_mmfree.compiler.layers import Gain, Normalise, Scale, Statistic, layer_graph
 from loihi_mmfree.compiler.passes.drop_gate_norm import drop_gate_norm
 from loihi_mmfree.compiler.passes.merge_norms import merge_norms
 from loihi_mmfree.compiler.passes.share_statistics import share_statistics
 from loihi_mmfree.compiler.reference import evaluate_layers
+from loihi_mmfree.ir.graph import Graph
 
 IDS = np.random.default_rng(3).integers(32, size=24)
 EPSILON = 1e-6

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from loihi_mmfree.checkpoint import Checkpoint
-from loihi_mmfree.compiler.graph import Source
 from loihi_mmfree.compiler.layers import Normalise, layer_graph
-from loihi_mmfree.compiler.nodes import LogitsOut, NeuronGroup, TernarySynapse, TokenIn, block_of
 from loihi_mmfree.compiler.passes.lower import lower
 from loihi_mmfree.compiler.reference import evaluate_layers
 from loihi_mmfree.errors import UnsupportedModelError
 from loihi_mmfree.fixedpoint.tables import rsqrt_table, sigmoid_table
+from loihi_mmfree.ir.graph import Source
+from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, TernarySynapse, TokenIn, block_of
 from loihi_mmfree.loihi2.hardware import LOIHI2
-from loihi_mmfree.sim.engine import Engine
+from loihi_mmfree.sim.engine.specification import Engine
 
 PROJECTIONS = {"i_proj", "f_proj", "g_proj", "o_proj", "gate_proj.gate", "gate_proj.up", "down_proj"}
 

@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from loihi_mmfree.checkpoint import open_checkpoint
 from loihi_mmfree.compiler import pipeline
-from loihi_mmfree.compiler.artifact import Net
 from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.compiler.pipeline import Debugging, compile_checkpoint, compile_graph
 from loihi_mmfree.errors import DoesNotFitError, MismatchError, UsageError
+from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.quantize.config import QuantizationConfig
-from loihi_mmfree.sim.compare import compare_net
+from loihi_mmfree.sim.session.compare import compare_net
 
 
 def test_settings_survive_as_toml() -> None:

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loihi_mmfree.compiler.graph import Graph
-from loihi_mmfree.compiler.nodes import NeuronGroup, TernarySynapse
+from loihi_mmfree.compiler.bounds import bound_violations
 from loihi_mmfree.compiler.passes.balance_delays import balance_delays
 from loihi_mmfree.compiler.passes.lower import lower
 from loihi_mmfree.compiler.passes.split_rows import row_parts, slices
-from loihi_mmfree.compiler.schedule import depth
-from loihi_mmfree.compiler.verify import bound_violations
 from loihi_mmfree.fixedpoint.ternary import pack_ternary
+from loihi_mmfree.ir.graph import Graph
+from loihi_mmfree.ir.nodes import NeuronGroup, TernarySynapse
+from loihi_mmfree.ir.schedule import depth
 from loihi_mmfree.loihi2.hardware import LOIHI2, ChipSpec
-from loihi_mmfree.sim.engine import Engine
-from loihi_mmfree.sim.fast import FastEngine
+from loihi_mmfree.sim.engine.compiled import FastEngine
+from loihi_mmfree.sim.engine.specification import Engine
 
 
 def chip(**limits: int) -> ChipSpec:

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from loihi_mmfree.checkpoint import Checkpoint
-from loihi_mmfree.compiler.executor import Executor
-from loihi_mmfree.compiler.graph import Graph, Node, Source
-from loihi_mmfree.compiler.nodes import Broadcast, Delay, NeuronGroup, Synapse, TernarySynapse, TokenIn
 from loihi_mmfree.compiler.passes.balance_delays import balance_delays
-from loihi_mmfree.compiler.schedule import depth, offsets
 from loihi_mmfree.fixedpoint.program import Program, ProgramBuilder
+from loihi_mmfree.ir.executor import Executor
+from loihi_mmfree.ir.graph import Graph, Node, Source
+from loihi_mmfree.ir.nodes import Broadcast, Delay, NeuronGroup, Synapse, TernarySynapse, TokenIn
+from loihi_mmfree.ir.schedule import depth, offsets
 from loihi_mmfree.loihi2.hardware import LOIHI2
-from loihi_mmfree.sim.engine import Engine
+from loihi_mmfree.sim.engine.specification import Engine
 
 
 def sender() -> Program:

@@ -12,16 +12,16 @@ import torch
 from safetensors.torch import save_file
 
 from loihi_mmfree.checkpoint import ModelConfig, expected_shapes, open_checkpoint
-from loihi_mmfree.compiler.artifact import Net
 from loihi_mmfree.compiler.config import CompileConfig
-from loihi_mmfree.compiler.executor import Executor, counting_nodes
-from loihi_mmfree.compiler.graph import Graph, Node, Source
-from loihi_mmfree.compiler.nodes import NeuronGroup, SumSynapse, TernarySynapse, TokenIn
 from loihi_mmfree.compiler.pipeline import compile_graph, golden_messages
 from loihi_mmfree.errors import UsageError
+from loihi_mmfree.ir.executor import Executor, counting_nodes
+from loihi_mmfree.ir.graph import Graph, Node, Source
+from loihi_mmfree.ir.nodes import NeuronGroup, SumSynapse, TernarySynapse, TokenIn
 from loihi_mmfree.loihi2.hardware import LOIHI2
-from loihi_mmfree.sim.engine import Engine
-from loihi_mmfree.sim.lava import LavaNetwork
+from loihi_mmfree.net.artifact import Net
+from loihi_mmfree.sim.engine.specification import Engine
+from loihi_mmfree.sim.lava.network import LavaNetwork
 
 GRANULARITIES = ("operator", "block", "network")
 SHAPES = {
@@ -179,7 +179,7 @@ def test_what_every_node_counts_at_every_token_is_what_the_engine_counts(
 ) -> None:
     graph, ids = narrow_registers(smallest_graph), random_ids(5, 23)
     narrow = replace(LOIHI2, accumulator_bits=replace(LOIHI2.accumulator_bits, value=6))
-    monkeypatch.setattr("loihi_mmfree.compiler.executor.LOIHI2", narrow)
+    monkeypatch.setattr("loihi_mmfree.ir.executor.LOIHI2", narrow)
     expected: dict[str, np.ndarray] = {}
     found: dict[str, list[np.ndarray]] = {}
     engine = Engine(graph, strict=True)

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loihi_mmfree.compiler.artifact import Net
-from loihi_mmfree.compiler.graph import Graph
 from loihi_mmfree.errors import SimulationError, UsageError
-from loihi_mmfree.sim.lava import LavaNetwork
-from loihi_mmfree.sim.runtime import NetworkRuntime
+from loihi_mmfree.ir.graph import Graph
+from loihi_mmfree.net.artifact import Net
+from loihi_mmfree.sim.lava.network import LavaNetwork
+from loihi_mmfree.sim.lava.runtimes.base import NetworkRuntime
 
 IDS = np.array([5, 300, 77])
 RUNTIMES = ("inprocess", "stock")

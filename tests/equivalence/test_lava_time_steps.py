@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loihi_mmfree.compiler.artifact import Net
-from loihi_mmfree.compiler.graph import Source
-from loihi_mmfree.compiler.schedule import depth
-from loihi_mmfree.sim.engine import Engine
-from loihi_mmfree.sim.inprocess import InProcessRuntime
-from loihi_mmfree.sim.lava import LavaNetwork
-from loihi_mmfree.sim.lava_graph import SimulationConfig, build
+from loihi_mmfree.ir.graph import Source
+from loihi_mmfree.ir.schedule import depth
+from loihi_mmfree.net.artifact import Net
+from loihi_mmfree.sim.engine.specification import Engine
+from loihi_mmfree.sim.lava.graph import SimulationConfig, build
+from loihi_mmfree.sim.lava.network import LavaNetwork
+from loihi_mmfree.sim.lava.runtimes.inprocess import InProcessRuntime
 
 IDS = np.array([5, 300, 77])
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import loihi_mmfree
-from loihi_mmfree.compiler.artifact import Net
-from loihi_mmfree.sim.sampling import Sampler
-from loihi_mmfree.sim.session import RunResult
+from loihi_mmfree.net.artifact import Net
+from loihi_mmfree.sim.session.generate import RunResult
+from loihi_mmfree.sim.session.sampling import Sampler
 from loihi_mmfree.text import Tokenizer
 
 TEXT = (

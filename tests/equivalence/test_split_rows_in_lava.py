@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loihi_mmfree.compiler.artifact import Net
 from loihi_mmfree.compiler.config import CompileConfig
-from loihi_mmfree.compiler.nodes import NeuronGroup, TernarySynapse
 from loihi_mmfree.compiler.pipeline import compile_checkpoint
-from loihi_mmfree.compiler.place.check import check
-from loihi_mmfree.sim.engine import Engine
-from loihi_mmfree.sim.lava import LavaNetwork
+from loihi_mmfree.ir.nodes import NeuronGroup, TernarySynapse
+from loihi_mmfree.net.artifact import Net
+from loihi_mmfree.place.check import check
+from loihi_mmfree.sim.engine.specification import Engine
+from loihi_mmfree.sim.lava.network import LavaNetwork
 
 IDS = np.array([1, 17, 300, 4, 5, 99])
 

@@ -6,7 +6,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from loihi_mmfree.checkpoint import PUBLISHED_CONFIGS, ModelConfig, expected_shapes, open_checkpoint
+from loihi_mmfree.checkpoint import (
+    PUBLISHED_CONFIGS,
+    ModelConfig,
+    expected_shapes,
+    open_checkpoint,
+    parameter_count,
+)
 from loihi_mmfree.model import MatMulFreeLM, greedy_generate
 
 VARIANTS = [
@@ -139,7 +145,7 @@ def test_a_tied_checkpoint_stays_tied_when_loaded(make_model, tmp_path):
 def test_the_published_sizes_can_be_built_from_the_configuration_alone(name):
     with torch.device("meta"):
         model = MatMulFreeLM(PUBLISHED_CONFIGS[name])
-    assert sum(parameter.numel() for parameter in model.parameters()) == PUBLISHED_CONFIGS[name].parameter_count()
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameter_count(PUBLISHED_CONFIGS[name])
 
 
 @variants

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.model import logits_function
-from loihi_mmfree.perplexity import perplexity, text_windows, token_losses
+from loihi_mmfree.model.perplexity import perplexity, text_windows, token_losses
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("LOIHI_MMFREE_SHARED", ROOT.parent / "shared"))
@@ -75,7 +75,7 @@ def test_nothing_to_predict_is_an_error(ids, window, windows):
 
 
 def test_it_needs_numpy_only():
-    script = "import sys, loihi_mmfree.perplexity; print('torch' in sys.modules)"
+    script = "import sys, loihi_mmfree.model.perplexity; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
 

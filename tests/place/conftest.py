@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 from loihi_mmfree.compiler import programs
-from loihi_mmfree.compiler.graph import Graph, Node, Source
-from loihi_mmfree.compiler.nodes import (
+from loihi_mmfree.compiler.passes.balance_delays import balance_delays
+from loihi_mmfree.fixedpoint import tables
+from loihi_mmfree.fixedpoint.program import Program
+from loihi_mmfree.fixedpoint.qformat import QFormat
+from loihi_mmfree.fixedpoint.requantizer import Requantizer
+from loihi_mmfree.ir.graph import Graph, Node, Source
+from loihi_mmfree.ir.nodes import (
     Broadcast,
     Delay,
     LogitsOut,
@@ -20,13 +25,8 @@ from loihi_mmfree.compiler.nodes import (
     TernarySynapse,
     TokenIn,
 )
-from loihi_mmfree.compiler.passes.balance_delays import balance_delays
-from loihi_mmfree.compiler.place.placement import Placement
-from loihi_mmfree.fixedpoint import tables
-from loihi_mmfree.fixedpoint.program import Program
-from loihi_mmfree.fixedpoint.qformat import QFormat
-from loihi_mmfree.fixedpoint.requantizer import Requantizer
 from loihi_mmfree.loihi2.hardware import LOIHI2, ChipSpec
+from loihi_mmfree.place.placement import Placement
 
 VALUE, ACTIVATION = QFormat(16, 10), QFormat(12, 8)
 REQUANTIZER = Requantizer.from_scale(0.01)

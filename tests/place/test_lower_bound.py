@@ -9,11 +9,11 @@ import pytest
 
 from loihi_mmfree.checkpoint import ModelConfig
 from loihi_mmfree.checkpoint.config import PUBLISHED_CONFIGS
-from loihi_mmfree.compiler.artifact import Net
-from loihi_mmfree.compiler.place.layout import Request, attempt
-from loihi_mmfree.compiler.place.lower_bound import cores_at_least, require_room
 from loihi_mmfree.errors import DoesNotFitError
 from loihi_mmfree.loihi2.hardware import LOIHI2, ChipSpec
+from loihi_mmfree.net.artifact import Net
+from loihi_mmfree.place.layout import Request, attempt
+from loihi_mmfree.place.lower_bound import cores_at_least, require_room
 
 
 def with_limits(**limits: int) -> ChipSpec:

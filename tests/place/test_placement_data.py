@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from loihi_mmfree.compiler.place.placement import Core, Placement, Shard
+from loihi_mmfree.place.placement import Core, Placement, Shard
 
 PLACEMENT = Placement(
     system="loihi2",

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from loihi_mmfree.compiler.graph import Graph, Node
-from loihi_mmfree.compiler.nodes import (
+from loihi_mmfree.errors import DoesNotFitError, UsageError
+from loihi_mmfree.ir.graph import Graph, Node
+from loihi_mmfree.ir.nodes import (
     Delay,
     TokenIn,
 )
-from loihi_mmfree.compiler.place.check import check, core_usages
-from loihi_mmfree.compiler.place.layout import Request
-from loihi_mmfree.compiler.place.placement import Placement
-from loihi_mmfree.compiler.place.placer import place
-from loihi_mmfree.errors import DoesNotFitError, UsageError
 from loihi_mmfree.loihi2.hardware import HALA_POINT, KAPOHO_POINT, LOIHI2, OHEO_GULCH, ChipSpec, Figure
+from loihi_mmfree.place.check import check, core_usages
+from loihi_mmfree.place.layout import Request
+from loihi_mmfree.place.placement import Placement
+from loihi_mmfree.place.placer import place
 
 MakeNetwork = Callable[..., Graph]
 SHAPE_370M = (24, 1024, 2816, 32000)

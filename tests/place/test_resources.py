@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from loihi_mmfree.compiler.graph import Graph
-from loihi_mmfree.compiler.place.placement import Shard
-from loihi_mmfree.compiler.place.resources import usage
+from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.loihi2.hardware import LOIHI2
+from loihi_mmfree.place.placement import Shard
+from loihi_mmfree.place.resources import usage
 
 MakeNetwork = Callable[..., Graph]
 MLGRU, GLU = "layers.1.attn.mlgru", "layers.1.mlp.glu"

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loihi_mmfree.compiler.graph import Graph
-from loihi_mmfree.compiler.nodes import NeuronGroup
-from loihi_mmfree.compiler.place.layout import Request
-from loihi_mmfree.compiler.place.placement import Core, Placement, Shard
-from loihi_mmfree.compiler.place.placer import place
-from loihi_mmfree.compiler.place.traffic import LinkTraffic, Traffic, traffic
+from loihi_mmfree.ir.graph import Graph
+from loihi_mmfree.ir.nodes import NeuronGroup
 from loihi_mmfree.loihi2.hardware import LOIHI2, ChipSpec, Figure
+from loihi_mmfree.place.layout import Request
+from loihi_mmfree.place.placement import Core, Placement, Shard
+from loihi_mmfree.place.placer import place
+from loihi_mmfree.place.traffic import LinkTraffic, Traffic, traffic
 
 MakeNetwork = Callable[..., Graph]
 

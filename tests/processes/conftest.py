@@ -9,7 +9,7 @@ import pytest
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.proc.io.source import RingBuffer
 
-from loihi_mmfree.sim.inprocess import InProcessRuntime
+from loihi_mmfree.sim.lava.runtimes.inprocess import InProcessRuntime
 
 Run = Callable[..., np.ndarray]
 

@@ -10,8 +10,8 @@ from loihi_mmfree.processes.host import LogitsSink, TokenSource
 from loihi_mmfree.processes.neuron_group import NeuronGroup
 from loihi_mmfree.processes.scheduled import ScheduledModel
 from loihi_mmfree.processes.synapse import Delay
-from loihi_mmfree.sim.inprocess import InProcessRuntime
-from loihi_mmfree.sim.lava_graph import SimulationConfig
+from loihi_mmfree.sim.lava.graph import SimulationConfig
+from loihi_mmfree.sim.lava.runtimes.inprocess import InProcessRuntime
 
 
 def acting_steps(offset: int, depth: int, origin: int, tokens: int, steps: int) -> list[int]:

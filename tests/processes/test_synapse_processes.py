@@ -10,14 +10,14 @@ from lava.proc.dense.process import DelayDense, Dense
 from lava.proc.io.source import RingBuffer
 from lava.utils.weightutils import SignMode
 
-from loihi_mmfree.compiler.graph import Graph
-from loihi_mmfree.compiler.nodes import NeuronGroup, TernarySynapse
 from loihi_mmfree.errors import SimulationError
 from loihi_mmfree.fixedpoint.program import ProgramBuilder
 from loihi_mmfree.fixedpoint.ternary import pack_ternary
+from loihi_mmfree.ir.graph import Graph
+from loihi_mmfree.ir.nodes import NeuronGroup, TernarySynapse
 from loihi_mmfree.processes.synapse import Delay, TernaryDenseModel, ternary_dense
-from loihi_mmfree.sim.fast_executor import FastExecutors
-from loihi_mmfree.sim.inprocess import InProcessRuntime
+from loihi_mmfree.sim.engine.part_executor import FastExecutors
+from loihi_mmfree.sim.lava.runtimes.inprocess import InProcessRuntime
 
 Run = Callable[..., np.ndarray]
 

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loihi_mmfree.compiler.artifact import Net, load_net
-from loihi_mmfree.compiler.executor import counting_nodes
-from loihi_mmfree.compiler.nodes import NeuronGroup
+from loihi_mmfree.activity.counts import ActivityRecorder, synaptic_operations
+from loihi_mmfree.activity.file import save_activity
+from loihi_mmfree.activity.incidents import Incidents
+from loihi_mmfree.cost.published import load_published
+from loihi_mmfree.cost.quantity import SOURCES, Quantity, format_number
+from loihi_mmfree.ir.executor import counting_nodes
+from loihi_mmfree.ir.nodes import NeuronGroup
+from loihi_mmfree.net.artifact import Net, load_net
 from loihi_mmfree.report.document import PHASES, Report, build_report
-from loihi_mmfree.report.published import load_published
-from loihi_mmfree.report.quantity import SOURCES, Quantity, format_number
 from loihi_mmfree.report.tables import notes, tables
-from loihi_mmfree.sim.activity import ActivityRecorder, synaptic_operations
-from loihi_mmfree.sim.activity_file import save_activity
-from loihi_mmfree.sim.engine import Engine
-from loihi_mmfree.sim.incidents import Incidents
+from loihi_mmfree.sim.engine.specification import Engine
 
 DOCS = Path(__file__).parents[2] / "docs" / "reports.md"
 INCIDENTS = {

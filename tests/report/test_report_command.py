@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from loihi_mmfree.cli.main import app
-from loihi_mmfree.compiler.artifact import Net
 from loihi_mmfree.errors import ArtifactError, UsageError
+from loihi_mmfree.net.artifact import Net
 
 
 def test_the_last_line_is_the_json_document(tiny_net: Net) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from loihi_mmfree.compiler.graph import Graph, Node, Source
-from loihi_mmfree.compiler.nodes import Delay, NeuronGroup
 from loihi_mmfree.compiler.passes.relay import relay
-from loihi_mmfree.compiler.schedule import arrival
+from loihi_mmfree.ir.graph import Graph, Node, Source
+from loihi_mmfree.ir.nodes import Delay, NeuronGroup
+from loihi_mmfree.ir.schedule import arrival
 from loihi_mmfree.loihi2.hardware import ChipSpec
 
 

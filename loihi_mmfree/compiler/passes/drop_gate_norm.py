@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from loihi_mmfree.compiler.graph import Graph, Node
 from loihi_mmfree.compiler.layers import Gain, Normalise, SwishGate
+from loihi_mmfree.ir.graph import Graph, Node
 
 
 def drop_gate_norm(graph: Graph) -> Graph:

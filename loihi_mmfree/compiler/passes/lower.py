@@ -10,15 +10,6 @@ from numpy.typing import NDArray
 
 from loihi_mmfree.checkpoint import Checkpoint
 from loihi_mmfree.compiler import layers, programs
-from loihi_mmfree.compiler.graph import Graph, Node, Source
-from loihi_mmfree.compiler.nodes import (
-    Broadcast,
-    LogitsOut,
-    NeuronGroup,
-    SumSynapse,
-    TernarySynapse,
-    TokenIn,
-)
 from loihi_mmfree.compiler.passes.relay import relay
 from loihi_mmfree.compiler.passes.split_rows import longest_row, row_parts, slices
 from loihi_mmfree.compiler.programs import Accumulator
@@ -28,6 +19,15 @@ from loihi_mmfree.fixedpoint.program import Program
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.fixedpoint.requantizer import Requantizer, fit_multipliers
 from loihi_mmfree.fixedpoint.ternary import CODES_PER_BYTE, pack_ternary
+from loihi_mmfree.ir.graph import Graph, Node, Source
+from loihi_mmfree.ir.nodes import (
+    Broadcast,
+    LogitsOut,
+    NeuronGroup,
+    SumSynapse,
+    TernarySynapse,
+    TokenIn,
+)
 from loihi_mmfree.loihi2.hardware import ChipSpec
 from loihi_mmfree.quantize.parameters import embedding_table, lower_bounds, ternary_projection
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from loihi_mmfree.compiler.graph import Graph, Node
 from loihi_mmfree.compiler.layers import Normalise
+from loihi_mmfree.ir.graph import Graph, Node
 
 
 def merge_norms(graph: Graph) -> Graph:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from loihi_mmfree.compiler.graph import Node
-from loihi_mmfree.compiler.nodes import NeuronGroup
 from loihi_mmfree.compiler.programs import relay_program
+from loihi_mmfree.ir.graph import Node
+from loihi_mmfree.ir.nodes import NeuronGroup
 
 
 def relay(before: Node, bits: int) -> NeuronGroup:

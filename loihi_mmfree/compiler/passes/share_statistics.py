@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from loihi_mmfree.compiler.graph import Graph, Node, Source
 from loihi_mmfree.compiler.layers import Normalise, Scale, Statistic
+from loihi_mmfree.ir.graph import Graph, Node, Source
 
 
 def share_statistics(graph: Graph) -> Graph:

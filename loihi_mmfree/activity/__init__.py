@@ -1,0 +1,1 @@
+"""What a run sent, clamped and overflowed: counted by token and node, kept beside a network."""

@@ -1,0 +1,285 @@
+"""What a run sent: messages that were not zero, of every token at every output of every neuron group.
+
+On Loihi 2 a zero sends nothing, so these counts are what time and energy depend on. A token acts on a node in one
+time step, so what is counted by token and node is counted by step and node. A recorder is a tap and a tally for
+`process(ids, recorder, recorder.tally)` of the engine or of a LavaNetwork with taps, and both count the same.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loihi_mmfree.activity.incidents import (
+    NO_ROWS,
+    NODE,
+    OVERFLOWS,
+    SATURATIONS,
+    TOKEN,
+    Incidents,
+    rows_of_incidents,
+)
+from loihi_mmfree.fixedpoint.arithmetic import Integers
+from loihi_mmfree.ir.executor import counting_nodes
+from loihi_mmfree.ir.graph import Graph, Source
+from loihi_mmfree.ir.nodes import Broadcast, Delay, NeuronGroup, SumSynapse, Synapse, TernarySynapse
+
+HISTOGRAM_BINS = 25
+Amount = TypeVar("Amount", float, NDArray[Any])
+"""Of a token: a mean, or an array [T] for every one of them."""
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Messages, saturations and overflows over a number of tokens.
+
+    Parameters
+    ----------
+    tokens : int
+        Tokens that passed through the network.
+    messages : mapping "node:port" -> int
+        Messages other than zero, over all neurons and tokens; every output of every neuron group.
+    origin : str
+        What ran, for people.
+    ids_sha256 : str
+        SHA-256 of the token ids that were read, int64 little-endian, if known.
+    histograms : mapping "node:port" -> list of int
+        Values by the bits they need beside a sign: bin b holds 2**(b-1) to 2**b - 1 and -2**b to -2**(b-1) - 1,
+        bin 0 holds 0 and -1. With d bits less, half rounded up, the bins below d become zero. Empty unless asked
+        for.
+    by_token : int32 array [tokens, outputs], optional
+        The messages of each token, in the order of `messages`. None where no run was recorded.
+    incidents : Incidents
+        Values clamped where that is meant, and values that did not fit; none where no run was recorded.
+    """
+
+    tokens: int
+    messages: Mapping[str, int]
+    origin: str = ""
+    ids_sha256: str = ""
+    histograms: Mapping[str, list[int]] = field(default_factory=dict)
+    by_token: NDArray[np.int32] | None = field(default=None, compare=False, repr=False)
+    incidents: Incidents = field(default_factory=Incidents)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The mean number of messages a token causes at every output."""
+        return {key: count / self.tokens for key, count in self.messages.items()}
+
+    @property
+    def columns(self) -> dict[str, NDArray[np.int32]]:
+        """The messages [T] of every token at every output; none where no run was recorded."""
+        return {} if self.by_token is None else dict(zip(self.messages, self.by_token.T, strict=True))
+
+    @property
+    def saturations(self) -> dict[str, int]:
+        """Values clamped where that is meant, by node; nodes without any are left out."""
+        return self.incidents.by_node(SATURATIONS)
+
+    @property
+    def overflows(self) -> dict[str, int]:
+        """Values that did not fit, by node; nodes without any are left out."""
+        return self.incidents.by_node(OVERFLOWS)
+
+    def per_token(self, source: Source | str) -> float:
+        """Return the mean number of messages a token causes at an output."""
+        return self.messages[str(source)] / self.tokens
+
+    def with_messages(self, messages: Mapping[str, int], origin: str) -> Activity:
+        """Return an activity of other messages, of which only the totals are known."""
+        return Activity(self.tokens, messages, origin=origin)
+
+
+class ActivityRecorder:
+    """A tap and a tally that count.
+
+    Parameters
+    ----------
+    graph : Graph
+        Lowered.
+    histograms : bool
+        Also sort the values by magnitude.
+    """
+
+    def __init__(self, graph: Graph, histograms: bool = False) -> None:
+        self._graph = graph
+        self._counts = {str(source): array("i") for source in group_ports(graph)}
+        self._bins = {key: np.zeros(HISTOGRAM_BINS, dtype=np.int64) for key in self._counts} if histograms else {}
+        self._nodes = counting_nodes(graph)
+        self._numbers = {node: number for number, node in enumerate(self._nodes)}
+        self._tallied: defaultdict[str, int] = defaultdict(int)
+        self._incidents: list[NDArray[np.int32]] = [NO_ROWS]
+
+    def __call__(self, source: Source, values: Integers) -> None:
+        """Count the messages [T, n] of one output."""
+        key = str(source)
+        if key not in self._counts:
+            return
+        self._counts[key].extend(np.count_nonzero(values, axis=1).tolist())
+        if self._bins:
+            self._bins[key] += _by_bits(values)
+
+    def tally(self, node: str, counted: Integers) -> None:
+        """Take the saturations and overflows [T, 2] of a node."""
+        if counted.any():
+            rows = rows_of_incidents(counted[:, np.newaxis])
+            rows[:, TOKEN] += self._tallied[node]
+            rows[:, NODE] = self._numbers[node]
+            self._incidents.append(rows)
+        self._tallied[node] += len(counted)
+
+    def activity(self, origin: str = "", ids_sha256: str = "") -> Activity:
+        """Return what was counted so far."""
+        bins = {key: [int(count) for count in values] for key, values in self._bins.items()}
+        return recorded_activity(self._graph, self.by_token, self.incidents, origin, ids_sha256, bins)
+
+    @property
+    def by_token(self) -> NDArray[np.int32]:
+        """The messages of each token so far, int32 [tokens, outputs] in the order of `group_ports`."""
+        return np.array(list(self._counts.values()), dtype=np.int32).T
+
+    @property
+    def incidents(self) -> Incidents:
+        """The saturations and overflows of each token so far."""
+        rows = np.concatenate(self._incidents)
+        return Incidents(self._nodes, rows[np.lexsort((rows[:, NODE], rows[:, TOKEN]))])
+
+
+def _by_bits(values: Integers) -> NDArray[np.int64]:
+    """Count values by the bits they need beside a sign; exact, because they have far less than 53 bits."""
+    bits = np.frexp(np.maximum(values, ~values).astype(np.float64))[1]
+    return np.bincount(np.minimum(bits, HISTOGRAM_BINS - 1).reshape(-1), minlength=HISTOGRAM_BINS)
+
+
+def recorded_activity(
+    graph: Graph,
+    by_token: NDArray[np.int32],
+    incidents: Incidents,
+    origin: str = "",
+    ids_sha256: str = "",
+    histograms: Mapping[str, list[int]] | None = None,
+) -> Activity:
+    """Return an activity of what was counted, such as `messages` and `incidents` of a FastEngine.
+
+    Parameters
+    ----------
+    graph : Graph
+    by_token : int32 array [tokens, outputs]
+        In the order of `group_ports`.
+    incidents : Incidents
+    origin, ids_sha256 : str
+    histograms : mapping "node:port" -> list of int, optional
+    """
+    totals = by_token.sum(axis=0, dtype=np.int64).tolist()
+    return Activity(
+        tokens=len(by_token),
+        messages=dict(zip(map(str, group_ports(graph)), totals, strict=True)),
+        origin=origin,
+        ids_sha256=ids_sha256,
+        histograms=histograms or {},
+        by_token=by_token,
+        incidents=incidents,
+    )
+
+
+def group_ports(graph: Graph) -> dict[Source, int]:
+    """Return every output of every neuron group, with its size."""
+    return {
+        node.out(port): size
+        for node in graph
+        if isinstance(node, NeuronGroup)
+        for port, size in node.outputs.items()
+    }
+
+
+def worst_case(graph: Graph) -> Activity:
+    """Return the activity of a token none of whose messages is zero."""
+    messages = {str(source): size for source, size in group_ports(graph).items()}
+    return Activity(1, messages, origin="worst case: every message is sent")
+
+
+def with_zeros(graph: Graph, shares: Mapping[str, float]) -> Activity:
+    """Return an activity with a given share of zeros at some outputs, and none at the others.
+
+    Parameters
+    ----------
+    graph : Graph
+    shares : mapping name of a port -> share of zeros, 0 to 1
+        Such as `o_proj`: what the Scale groups call the input of each projection.
+    """
+    tokens = 1000
+    messages = {
+        str(source): round(tokens * size * (1 - shares.get(source.port, 0.0)))
+        for source, size in group_ports(graph).items()
+    }
+    return Activity(tokens, messages, origin="given shares of zeros at the inputs of projections")
+
+
+def group_source(graph: Graph, source: Source) -> Source:
+    """Follow synapses back to the group's output that feeds them; a host's output is returned as it is."""
+    while isinstance(node := graph.by_name[source.node], Synapse):
+        (source,) = node.inputs
+    return source
+
+
+def synaptic_operations(graph: Graph, messages: Mapping[str, Amount]) -> dict[str, Amount]:
+    """Return the synaptic operations of every synapse: messages that reach it times their fan-out.
+
+    A dense ternary synapse has a fan-out of its rows, zero weights included; a sum and a one-to-one connection
+    of one. Where a wide projection is split into slices of its input, each gets its share of the messages.
+
+    Parameters
+    ----------
+    graph : Graph
+    messages : mapping "node:port" -> float or array [T]
+        Of a token in the mean, `Activity.rates`, or of every token, `Activity.columns`.
+    """
+    found = {}
+    for node in graph:
+        if isinstance(node, Synapse):
+            key = str(group_source(graph, node.inputs[0]))
+            if key in messages:
+                found[node.name] = messages[key] * fan_out(node)
+    return found
+
+
+def fan_out(node: Synapse) -> float:
+    """Return the synapses that a message of the source reaches, in the mean over the source's elements."""
+    match node:
+        case TernarySynapse():
+            return node.rows * node.columns / node.source_size
+        case Broadcast():
+            return node.rows
+        case SumSynapse() | Delay():
+            return 1
+        case _:
+            raise TypeError(f"{node.name}: {type(node).__name__} is not a lowered synapse")
+
+
+def neuron_updates(graph: Graph) -> dict[str, int]:
+    """Return the neuron updates of every group a token: each neuron runs its program once."""
+    return {node.name: node.size for node in graph if isinstance(node, NeuronGroup)}
+
+
+def projection_zeros(graph: Graph, activity: Activity) -> dict[str, float]:
+    """Return the share of zeros at the input of each kind of projection, over all layers.
+
+    Returns
+    -------
+    dict kind -> share, 0 to 1
+        Kinds are the ports of the Scale groups: i_proj, f_proj, g_proj, o_proj, gate_proj, down_proj, lm_head.
+    """
+    sent: dict[str, float] = {}
+    possible: dict[str, int] = {}
+    for source, size in group_ports(graph).items():
+        node = graph.by_name[source.node]
+        if isinstance(node, NeuronGroup) and node.role == "Scale":
+            sent[source.port] = sent.get(source.port, 0.0) + activity.per_token(source)
+            possible[source.port] = possible.get(source.port, 0) + size
+    return {port: 1 - sent[port] / possible[port] for port in sent}

@@ -1,0 +1,185 @@
+"""Where the activity of a compiled network is kept: totals for people to read, and a table of every token."""
+
+from __future__ import annotations
+
+import io
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loihi_mmfree.activity.counts import HISTOGRAM_BINS, Activity, group_ports
+from loihi_mmfree.activity.incidents import COLUMNS, NODE, TOKEN, Incidents
+from loihi_mmfree.errors import ArtifactError, UsageError
+from loihi_mmfree.files import require_writable, write_whole
+from loihi_mmfree.ir.executor import counting_nodes
+from loihi_mmfree.ir.graph import Graph
+from loihi_mmfree.net.artifact import REPORT, network_sha256
+
+SCHEMA_VERSION = 3
+ACTIVITY, BY_TOKEN = "activity.json", "activity.npz"
+"""Files in the `report` folder: totals, and what belongs to which token.
+
+The second holds `messages`, int32 [T, outputs], with `outputs`, the names of its columns; and `incidents`, int32
+[incidents, 4] (see `activity.incidents`), with `nodes`, the names that its second column numbers.
+"""
+_TOTALS = "messages", "saturations", "overflows"
+_AGAIN = 'record it again: loihi-mmfree run NET --backend engine --prompt "..." --activity'
+
+
+def save_activity(net_path: str | Path, activity: Activity) -> Path:
+    """Write a recorded activity into the `report` folder of a compiled network, and return the file of its totals.
+
+    Raises
+    ------
+    UsageError
+        The folder cannot be written.
+    ValueError
+        The activity was not recorded.
+    """
+    if activity.by_token is None:
+        raise ValueError("only a recorded activity is kept, and this one has no messages by token")
+    path = require_report_folder(net_path) / ACTIVITY
+    table = io.BytesIO()
+    np.savez_compressed(
+        table,
+        messages=activity.by_token.astype("<i4"),
+        outputs=np.array(list(activity.messages)),
+        incidents=activity.incidents.rows.astype("<i4"),
+        nodes=np.array(activity.incidents.nodes),
+    )
+    totals = {"schema_version": SCHEMA_VERSION, "network_sha256": network_sha256(net_path), **_to_dict(activity)}
+    write_whole(path.with_name(BY_TOKEN), table.getvalue())
+    write_whole(path, (json.dumps(totals, indent=1) + "\n").encode())
+    return path
+
+
+def require_report_folder(net_path: str | Path) -> Path:
+    """Return the `report` folder of a compiled network, made if there is none.
+
+    Raises
+    ------
+    UsageError
+        It cannot be written.
+    """
+    folder = Path(net_path) / REPORT
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be made: {error.strerror}") from error
+    require_writable(folder)
+    return folder
+
+
+def load_activity(net_path: str | Path, graph: Graph) -> Activity | None:
+    """Read the activity recorded for a compiled network; None if there is none.
+
+    Raises
+    ------
+    ArtifactError
+        A file is damaged, of another schema or of another network, or the two do not belong together.
+    """
+    path = Path(net_path) / REPORT / ACTIVITY
+    if not path.exists() and not path.with_name(BY_TOKEN).exists():
+        return None
+    try:
+        data = _checked(json.loads(path.read_text()))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path}: cannot be read: {error}; {_AGAIN}") from error
+    if data["network_sha256"] != network_sha256(net_path):
+        raise ArtifactError(f"{path}: counts of another network; {_AGAIN}")
+    sizes = {str(source): size for source, size in group_ports(graph).items()}
+    by_token, incidents = _read_tables(path.with_name(BY_TOKEN), sizes, counting_nodes(graph))
+    messages = dict(zip(sizes, by_token.sum(axis=0, dtype=np.int64).tolist(), strict=True))
+    found = Activity(
+        data["tokens"], messages, data["origin"], data["ids_sha256"], data["histograms"], by_token, incidents
+    )
+    complete = not found.histograms or (
+        found.histograms.keys() == sizes.keys()
+        and all(sum(found.histograms[key]) == found.tokens * size for key, size in sizes.items())
+    )
+    if (
+        not complete
+        or len(by_token) != found.tokens
+        or any(_totals(found)[name] != data[name] for name in _TOTALS)
+    ):
+        raise ArtifactError(f"{path}: its counts are not those of {BY_TOKEN} beside it; {_AGAIN}")
+    return found
+
+
+def _to_dict(activity: Activity) -> dict[str, Any]:
+    return {
+        "origin": activity.origin,
+        "ids_sha256": activity.ids_sha256,
+        "tokens": activity.tokens,
+        **_totals(activity),
+        "histograms": dict(activity.histograms),
+    }
+
+
+def _totals(activity: Activity) -> dict[str, dict[str, int]]:
+    return {name: dict(getattr(activity, name)) for name in _TOTALS}
+
+
+def _checked(data: Any) -> dict[str, Any]:
+    """What was read, if it is the totals of an activity; else ValueError."""
+    if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
+        found = data.get("schema_version") if isinstance(data, dict) else None
+        raise ValueError(f"an activity of schema {found}, expected {SCHEMA_VERSION}")
+    if not isinstance(data.get("tokens"), int) or data["tokens"] < 1:
+        raise ValueError("tokens must be a whole number of at least 1")
+    for name in _TOTALS:
+        if not _is_counts(data.get(name)):
+            raise ValueError(f"{name} must be counts by name")
+    for name in ("network_sha256", "origin", "ids_sha256"):
+        if not isinstance(data.get(name), str):
+            raise ValueError(f"{name} must be a text")
+    if not isinstance(data.get("histograms"), dict) or not all(map(_is_histogram, data["histograms"].values())):
+        raise ValueError(f"histograms must be lists of {HISTOGRAM_BINS} counts by node:port")
+    return data
+
+
+def _is_counts(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(each, int) and each >= 0 for each in value.values())
+
+
+def _is_histogram(value: Any) -> bool:
+    counts = isinstance(value, list) and all(isinstance(each, int) and each >= 0 for each in value)
+    return counts and len(value) == HISTOGRAM_BINS
+
+
+def _read_tables(
+    path: Path, sizes: Mapping[str, int], nodes: tuple[str, ...]
+) -> tuple[NDArray[np.int32], Incidents]:
+    """The messages of every token at outputs of these sizes, int32 [tokens, outputs], and the incidents."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            messages, rows = archive["messages"], archive["incidents"]
+            named = archive["outputs"].tolist(), archive["nodes"].tolist()
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, BadZipFile, zlib.error) as error:
+        raise ArtifactError(f"{path}: cannot be read: {error}; {_AGAIN}") from error
+    known = (
+        named == (list(sizes), list(nodes)) and _is_table(messages, len(sizes)) and _is_table(rows, len(COLUMNS))
+    )
+    if (
+        not known
+        or not _is_within(messages, list(sizes.values()))
+        or not _is_within(rows[:, NODE], len(nodes) - 1)
+    ):
+        raise ArtifactError(f"{path}: counts of another network; {_AGAIN}")
+    if not _is_within(rows[:, TOKEN], len(messages) - 1) or np.any(rows < 0):
+        raise ArtifactError(f"{path}: incidents of tokens that were not read; {_AGAIN}")
+    return messages, Incidents(nodes, rows)
+
+
+def _is_within(counts: NDArray[np.int32], most: int | list[int]) -> bool:
+    return not np.any((counts < 0) | (counts > most))
+
+
+def _is_table(array: NDArray[Any], columns: int) -> bool:
+    return bool(array.dtype == "<i4" and array.ndim == 2 and array.shape[1] == columns)

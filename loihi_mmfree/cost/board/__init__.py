@@ -1,0 +1,1 @@
+"""What Lava's probes measure on a board, held against the models."""

@@ -1,0 +1,111 @@
+"""Lowered graphs as JSON-ready data, and back with everything checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from loihi_mmfree.fixedpoint.program import Program
+from loihi_mmfree.fixedpoint.qformat import QFormat
+from loihi_mmfree.ir import nodes
+from loihi_mmfree.ir.graph import Graph, Node, Source
+
+NODE_TYPES: Mapping[str, type[Node]] = {
+    each.__name__: each
+    for each in (
+        nodes.TokenIn,
+        nodes.NeuronGroup,
+        nodes.TernarySynapse,
+        nodes.SumSynapse,
+        nodes.Broadcast,
+        nodes.Delay,
+        nodes.LogitsOut,
+    )
+}
+
+
+def graph_to_data(graph: Graph) -> list[dict[str, Any]]:
+    """Return the nodes as JSON-ready data, in order."""
+    return [_node_to_data(node) for node in graph]
+
+
+def graph_from_data(data: Any, tensors: Mapping[str, np.ndarray]) -> Graph:
+    """Rebuild a graph and check that it is well formed.
+
+    Raises
+    ------
+    ValueError
+        The data is not a lowered graph.
+    """
+    try:
+        graph = Graph(tuple(_node_from_data(each) for each in data), tensors)
+    except (KeyError, TypeError, OverflowError) as error:
+        raise ValueError(f"not a graph: {error!r}") from error
+    graph.check()
+    return graph
+
+
+def _node_to_data(node: Node) -> dict[str, Any]:
+    data: dict[str, Any] = {"type": type(node).__name__}
+    for field in dataclasses.fields(node):
+        value = getattr(node, field.name)
+        match field.name:
+            case "inputs":
+                data["inputs"] = [[source.node, source.port] for source in value]
+            case "program":
+                data["program"] = value.to_dict()
+            case "formats":
+                data["formats"] = [[port, each.bits, each.frac] for port, each in value]
+            case "constants" | "tables":
+                data[field.name] = [list(pair) for pair in value]
+            case _:
+                data[field.name] = value
+    return data
+
+
+def _node_from_data(data: Mapping[str, Any]) -> Node:
+    node_type = NODE_TYPES[data["type"]]
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(node_type):
+        value = data[field.name]
+        match field.name:
+            case "inputs":
+                values["inputs"] = tuple(Source(str(node), str(port)) for node, port in value)
+            case "program":
+                values["program"] = Program.from_dict(value)
+            case "formats":
+                values["formats"] = tuple((str(port), QFormat(int(bits), int(frac))) for port, bits, frac in value)
+            case "constants" | "tables":
+                values[field.name] = tuple((str(name), str(key)) for name, key in value)
+            case _:
+                values[field.name] = _scalar(field, value)
+    node = node_type(**values)
+    if isinstance(node, nodes.NeuronGroup):
+        _check_parameters(node)
+    return node
+
+
+def _check_parameters(node: nodes.NeuronGroup) -> None:
+    """Raise ValueError unless a group names exactly the constants and tables that its program loads."""
+    for what, given, loaded in (
+        ("constants", node.constants, node.program.constants),
+        ("tables", node.tables, node.program.tables),
+    ):
+        names = {name for name, _ in given}
+        if names != set(loaded):
+            raise ValueError(
+                f"{node.name}: its program loads the {what} {list(loaded)}, given are {sorted(names)}"
+            )
+
+
+def _scalar(field: dataclasses.Field[Any], value: Any) -> Any:
+    """A field's value, if it is of the type that the field declares."""
+    expected = {"int": int, "float": float, "str": str}[str(field.type)]
+    if isinstance(value, bool) or not isinstance(value, expected):
+        raise TypeError(f"{field.name}: {value!r} is not of type {field.type}")
+    if isinstance(value, int) and value < (0 if field.name == "first_column" else 1):
+        raise ValueError(f"not a graph: {field.name} is {value}")
+    return value

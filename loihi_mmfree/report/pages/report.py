@@ -1,0 +1,272 @@
+"""What the page of `report` shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from loihi_mmfree.cost.comparison import THIS_NETWORK, ComparisonRow
+from loihi_mmfree.cost.model import PHASES, Prediction
+from loihi_mmfree.cost.quantity import counted, format_number
+from loihi_mmfree.ir.nodes import TernarySynapse
+from loihi_mmfree.net.artifact import Net
+from loihi_mmfree.report.document import NOT_MODELLED, Report
+from loihi_mmfree.report.pages.activity import activity_context
+from loihi_mmfree.report.pages.chip_map import LEVELS, chip_map
+from loihi_mmfree.report.pages.figures import (
+    Choice,
+    Series,
+    Span,
+    pareto_plot,
+    sample,
+    series_plot,
+    shares_plot,
+    span_plot,
+)
+from loihi_mmfree.report.pages.svg import Html
+from loihi_mmfree.report.pages.tables import NOTE, NUMBER, TEXT, Fact, Table, grade, table
+from loihi_mmfree.report.summary import summarize
+from loihi_mmfree.report.tables import Table as TerminalTable
+from loihi_mmfree.report.tables import notes, tables, validation_table
+
+_NOT_MEASURED = "Nothing was measured on hardware."
+_OPEN = ("Zeros,", "Activity of a token")
+"""How the titles of the tables begin that need not be unfolded, beside the first one."""
+_COLOURS = (7, 1, 3, 6, 2, 4, 5)
+"""This network's, then those of the published systems, in their order."""
+_RESULTS = (
+    ("generate_tokens_per_s", "generating: throughput", "tokens/s"),
+    ("generate_millijoules", "generating: energy", "mJ a token"),
+    ("prefill_tokens_per_s", "prefill: throughput", "tokens/s"),
+    ("prefill_millijoules", "prefill: energy", "mJ a token"),
+)
+_PHASE_NAMES = {"prefill": "prefill, a token every step", "generate": "generating, a token at a time"}
+_SPANS: tuple[tuple[str, Callable[[Prediction], float]], ...] = (
+    ("generating: tokens/s", lambda each: each.generate.tokens_per_s),
+    ("generating: mJ a token", lambda each: each.generate.millijoules_per_token),
+    ("prefill: tokens/s", lambda each: each.prefill.tokens_per_s),
+    ("prefill: mJ a token", lambda each: each.prefill.millijoules_per_token),
+)
+
+
+def report_context(report: Report, net: Net) -> dict[str, Any]:
+    """Return what the template of the page is filled with."""
+    amount = "in the mean, as recorded" if report.recorded else "at most"
+    *said, _ = notes(report)  # the last one is the list "not in the model"
+    return {
+        "name": report.about["net"],
+        "placed": _placed(report),
+        "provenance": _recorded(report) if report.recorded else f"{said[0]} {_NOT_MEASURED}",
+        "notes": said if report.recorded else said[1:],
+        "facts": _facts(report),
+        **_comparison(report, net),
+        **_shares(report),
+        **_sweep(report),
+        **_certainty(report),
+        **activity_context(report, net),
+        "maps": chip_map(net, summarize(net), report.traffic, amount, linked=False),
+        "levels": LEVELS,
+        **_assumptions(report),
+        "tables": [
+            _converted(each, open=number == 0 or each.title.startswith(_OPEN))
+            for number, each in enumerate(tables(report))
+        ],
+        "footer": f"From a checkpoint with SHA-256 {report.about['checkpoint_sha256'][:16]}….",
+    }
+
+
+def _placed(report: Report) -> str:
+    about = report.about
+    used, board = about["chips_used"], about["board_chips"]
+    chips = counted(used, "chip") if board is None else f"{used:,} of {counted(board, 'chip')}"
+    return (
+        f"{counted(about['cores_used'], 'core')}, {chips} of {about['system_name']}; head on "
+        f"{about['head']}, {about['weight_bits']}-bit weights, {about['activation_bits']}-bit activations; "
+        f"{about['steps_per_token']:,} steps from token to logits"
+    )
+
+
+def _recorded(report: Report) -> str:
+    return (
+        f"Modelled from the network's own placement and its recorded activity ({report.activity.origin}, "
+        f"{counted(report.activity.tokens, 'token')}). {_NOT_MEASURED}"
+    )
+
+
+def _facts(report: Report) -> list[Fact]:
+    facts = []
+    for phase, name in (("generate", "generating"), ("prefill", "prefill")):
+        for what, attribute, unit in (
+            ("throughput", "tokens_per_s", "tokens/s"),
+            ("energy a token", "millijoules_per_token", "mJ"),
+            ("power", "watts", "W"),
+        ):
+            each = report.quantity(phase, attribute, unit)
+            low, high = (format_number(end) for end in each.inputs["range"])
+            value = f"{format_number(each.value)} {unit}"
+            facts.append(Fact(f"{name}: {what}", value, f"{each.source}; {low} to {high}"))
+        if (board := report.board_energy(phase)) is not None:
+            value = f"{format_number(board.value)} {board.unit}"
+            facts.append(Fact(f"{name}: energy a token, whole board", value, board.source))
+    return facts
+
+
+def _comparison(report: Report, net: Net) -> dict[str, Any]:
+    systems: dict[tuple[str, str], list[ComparisonRow]] = {}
+    for row in report.comparison:
+        systems.setdefault((row.hardware, row.model), []).append(row)
+    origins = {key: rows[0].origin for key, rows in systems.items()}
+    colours = {key: _COLOURS[number % len(_COLOURS)] for number, key in enumerate(systems)}
+    names = {key: f"{_model(key[1], report)} on {key[0]}" for key in systems}
+    plots = [
+        series_plot(
+            title,
+            "tokens",
+            unit,
+            [
+                Series(
+                    names[key],
+                    origins[key],
+                    colours[key],
+                    tuple((r.tokens, getattr(r, field).value) for r in rows),
+                )
+                for key, rows in systems.items()
+            ],
+            report.published.tokens,
+        )
+        for field, title, unit in _RESULTS
+    ]
+    weights = sum(node.rows * node.columns for node in net.graph if isinstance(node, TernarySynapse))
+    return {
+        "comparison_plots": plots,
+        "comparison_key": [
+            {"sample": sample(origins[key], colours[key]), "name": f"{names[key]} ({origins[key]})"}
+            for key in systems
+        ],
+        "comparison_text": (
+            f"{report.about['net']} has {weights / 1e6:,.1f} million ternary weights, the published models have "
+            f"370 to 500 million parameters: compare like with like. Published: {report.published.citation}."
+        ),
+    }
+
+
+def _model(name: str, report: Report) -> str:
+    return str(report.about["net"]) if name == THIS_NETWORK else name
+
+
+def _shares(report: Report) -> dict[str, Any]:
+    visible = {phase: getattr(report.prediction, phase).main_shares for phase in PHASES}
+    names = dict.fromkeys(name for shares in visible.values() for name in shares)
+    colours = {name: number % 7 + 1 for number, name in enumerate(names)}
+    plots = []
+    for phase in PHASES:
+        result = getattr(report.prediction, phase)
+        shares = [(name, share, colours[name]) for name, share in visible[phase].items()]
+        words = ", ".join(f"{name} {share:.0%}" for name, share, _ in shares)
+        caption = f"{_PHASE_NAMES[phase]}: {format_number(1e6 * result.seconds_per_token)} µs; {words}"
+        plots.append({"plot": shares_plot(_PHASE_NAMES[phase], shares), "caption": caption})
+    return {"shares_plots": plots, "shares_key": list(colours.items())}
+
+
+def _sweep(report: Report) -> dict[str, Any]:
+    plots = []
+    for phase, title in (("generate", "generating"), ("prefill", "prefill")) if report.sweep else ():
+        choices = [
+            Choice(
+                number,
+                row.label,
+                row.tokens_per_s[phase],
+                row.millijoules[phase],
+                row.best[phase],
+                row.hypothetical,
+            )
+            for number, row in enumerate(report.sweep, start=1)
+        ]
+        plots.append(pareto_plot(title, "tokens/s", "mJ a token", choices))
+    rows = [
+        (str(number), row.label, str(row.chips), *_phase_cells(row.tokens_per_s, row.millijoules))
+        for number, row in enumerate(report.sweep, start=1)
+    ]
+    headings = ("point", ("variation", TEXT), "chips", "generating, tokens/s", "mJ", "prefill, tokens/s", "mJ")
+    return {
+        "sweep_plots": plots,
+        "sweep_key": table(headings, rows),
+        "sweep_text": (
+            "Modelled, one change at a time. Right and down is better; filled points are the choices than which "
+            "none is faster for less energy. Grey ones are hypothetical: zeros are put in, or bits left out, of a "
+            "network that nobody has trained or compiled."
+        ),
+    }
+
+
+def _phase_cells(speeds: dict[str, float], energies: dict[str, float]) -> list[str]:
+    return [format_number(each[phase]) for phase in ("generate", "prefill") for each in (speeds, energies)]
+
+
+def _certainty(report: Report) -> dict[str, Any]:
+    """What the uncertain parameters move, and the networks that others measured."""
+    validation = validation_table(report)
+    return {
+        "sensitivity_plots": [_span_plot(report, title, result) for title, result in _SPANS],
+        "sensitivity_text": (
+            "What each parameter that is not fitted multiplies a result by: at the low end of its range (hollow) "
+            "and at the high end (filled), the fitted ones fitted anew. An end that is missing cannot meet the "
+            "published figures. Left out is what moves a result by less than 1 %."
+        ),
+        "validation": _converted(validation),
+        "validation_text": (
+            "Nothing was fitted to these. Their residuals say how far to trust the time of a step, total energy, "
+            "and its division into static and dynamic; the package's docs/reports.md says what they support and "
+            "refute."
+        ),
+    }
+
+
+def _span_plot(report: Report, title: str, result: Callable[[Prediction], float]) -> Html:
+    base = result(report.prediction)
+    spans = [
+        Span(row.name, *(None if end is None else result(end) / base for end in (row.low, row.high)))
+        for row in report.sensitivity
+    ]
+    return span_plot(title, spans)
+
+
+def _assumptions(report: Report) -> dict[str, Any]:
+    named = report.parameters.named()
+    grades = Counter(each.confidence for each in named.values())
+    rows = [
+        (
+            name.replace("_", " "),
+            f"{each.value:g}",
+            f"{each.low:g} to {each.high:g}",
+            each.unit,
+            grade(each.confidence),
+            each.source,
+        )
+        for name, each in named.items()
+    ]
+    headings = (
+        ("parameter", TEXT),
+        "value",
+        "range",
+        ("unit", TEXT),
+        ("confidence", TEXT),
+        ("source", NOTE),
+    )
+    return {
+        "parameters": table(headings, rows),
+        "not_modelled": NOT_MODELLED,
+        "assumptions_text": f"{len(named)} parameters: "
+        + ", ".join(f"{number} {confidence}" for confidence, number in grades.items())
+        + ". Limits of the chip: `loihi-mmfree inspect NET --html FILE`.",
+    }
+
+
+def _converted(shown: TerminalTable, open: bool = False) -> Table:
+    """A table of the terminal; a column is text if most of its cells begin with a letter."""
+    kinds = (
+        TEXT if 2 * sum(row[n][:1].isalpha() for row in shown.rows) > len(shown.rows) else NUMBER
+        for n in range(len(shown.columns))
+    )
+    return table(list(zip(shown.columns, kinds, strict=True)), shown.rows, shown.title, open)

@@ -1,0 +1,1 @@
+"""Ternary products and sums over packed weights."""

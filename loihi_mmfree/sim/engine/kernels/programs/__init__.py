@@ -1,0 +1,1 @@
+"""Neuron programs as machine code."""

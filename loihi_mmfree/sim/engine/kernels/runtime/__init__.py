@@ -1,0 +1,1 @@
+"""What walks a plan: the network function, its job, and objects kept on disk."""

@@ -1,0 +1,1 @@
+"""A compiled network as Lava processes, at three granularities."""

@@ -1,0 +1,252 @@
+"""From a lowered graph to connected Lava processes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from lava.magma.core.model.model import AbstractProcessModel
+from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.process.variable import Var
+from lava.magma.core.run_configs import Loihi2SimCfg
+from lava.proc.dense.process import Dense
+
+from loihi_mmfree.errors import UsageError
+from loihi_mmfree.ir import nodes
+from loihi_mmfree.ir.graph import Graph, Node, Source
+from loihi_mmfree.ir.nodes import node_parameters
+from loihi_mmfree.ir.part import Part, PartExecutor
+from loihi_mmfree.ir.schedule import depth as depth_of
+from loihi_mmfree.ir.schedule import latency, offsets
+from loihi_mmfree.processes.block import Block, BlockModel
+from loihi_mmfree.processes.host import LogitsSink, TokenSource
+from loihi_mmfree.processes.neuron_group import TALLY, NeuronGroup, NeuronGroupModel
+from loihi_mmfree.processes.scheduled import ScheduledProcess, model_with_ports
+from loihi_mmfree.processes.synapse import Delay, TernaryDenseModel, ternary_dense
+from loihi_mmfree.sim.engine.part_executor import FastExecutors
+
+BLOCK_NAMES: Mapping[str, Callable[[str], str]] = {
+    "block": nodes.block_of,
+    "network": lambda name: nodes.HOST_BLOCK if nodes.block_of(name) == nodes.HOST_BLOCK else "network",
+}
+"""Coarse granularity -> which process a node belongs to."""
+
+
+@dataclass
+class LavaGraph:
+    """Connected Lava processes.
+
+    Parameters
+    ----------
+    processes : dict name -> AbstractProcess
+        By node at operator granularity, else by block; the host's ends among them.
+    ports : dict Source -> OutPort
+        Every message that travels between processes, and what neuron groups send of what they count.
+    sent : dict Source -> int
+        The time step, counted from a token's entry, in which its message is sent.
+    states : dict (node, state) -> Var
+    depth : int
+        Time steps from a token's entry until its logits leave.
+    executors : FastExecutors, optional
+        What the processes compute with, if not NumPy.
+    """
+
+    depth: int
+    processes: dict[str, AbstractProcess] = field(default_factory=dict)
+    ports: dict[Source, OutPort] = field(default_factory=dict)
+    sent: dict[Source, int] = field(default_factory=dict)
+    states: dict[tuple[str, str], Var] = field(default_factory=dict)
+    executors: FastExecutors | None = None
+
+    def close(self) -> None:
+        """End the threads that the processes compute with."""
+        if self.executors is not None:
+            self.executors.close()
+
+    @property
+    def scheduled(self) -> list[ScheduledProcess]:
+        """The processes that have to know which time steps carry a token."""
+        return [each for each in self.processes.values() if isinstance(each, ScheduledProcess)]
+
+    @property
+    def source(self) -> TokenSource:
+        """Where tokens are written in."""
+        return next(each for each in self.processes.values() if isinstance(each, TokenSource))
+
+    @property
+    def sink(self) -> LogitsSink:
+        """Where logits are read."""
+        return next(each for each in self.processes.values() if isinstance(each, LogitsSink))
+
+
+def build(
+    graph: Graph, granularity: str, strict: bool, kernels: str = "compiled", tally: bool = False
+) -> LavaGraph:
+    """Make and connect the processes of a lowered graph.
+
+    Parameters
+    ----------
+    graph : Graph
+        Lowered, with balanced delays.
+    granularity : {"operator", "block", "network"}
+        `operator`: every node is a process, and time steps are those of the chip. `block`, `network`: a block,
+        or everything between the host's ends, is a process, and a token passes all of them in one time step.
+    strict : bool
+        Check every register against its declared width and count overflows.
+    kernels : {"compiled", "numpy"}
+        What processes compute with.
+    tally : bool
+        At operator granularity, give neuron groups a port for what they count.
+
+    Raises
+    ------
+    UsageError
+        Unknown granularity.
+    ValueError
+        Inputs of a node arrive in different time steps.
+    """
+    if granularity != "operator" and granularity not in BLOCK_NAMES:
+        known = ", ".join(("operator", *BLOCK_NAMES))
+        raise UsageError(f"granularity: unknown {granularity!r}; known: {known}")
+    executors = FastExecutors() if kernels == "compiled" else None
+    with _root_logger_unchanged():
+        if granularity == "operator":
+            return _operators(graph, strict, executors, tally)
+        return _blocks(graph, BLOCK_NAMES[granularity], strict, executors)
+
+
+class SimulationConfig(Loihi2SimCfg):
+    """Lava's configuration for simulating Loihi 2, with our models for Dense and for processes of own ports."""
+
+    def __init__(self) -> None:
+        super().__init__(select_tag="fixed_pt", exception_proc_model_map={Dense: TernaryDenseModel})
+
+    def select(
+        self, process: AbstractProcess, proc_models: list[type[AbstractProcessModel]]
+    ) -> type[AbstractProcessModel]:
+        """Choose the ProcessModel of a process."""
+        own_ports = {NeuronGroup: NeuronGroupModel, Block: BlockModel}
+        if type(process) not in own_ports:
+            return super().select(process, proc_models)
+        parameters = process.proc_params
+        ports = parameters["inputs"], tuple(parameters["outputs"]), parameters["states"]
+        return model_with_ports(own_ports[type(process)], *ports)
+
+
+def _operators(graph: Graph, strict: bool, executors: FastExecutors | None, tally: bool) -> LavaGraph:
+    built = LavaGraph(depth_of(graph), executors=executors)
+    received = offsets(graph)
+    for node in graph:
+        process = _operator(graph, node, received[node.name], built.depth, strict, executors, tally)
+        built.processes[node.name] = process
+        for source, port in zip(node.inputs, _in_ports(node, process), strict=True):
+            built.ports[source].connect(port)
+        counts = tally and isinstance(node, nodes.NeuronGroup)
+        for name in [*node.outputs, TALLY] if counts else node.outputs:
+            source = node.out(name)
+            built.ports[source] = process.a_out if isinstance(node, nodes.Synapse) else getattr(process, name)
+            built.sent[source] = received[node.name] + latency(node)
+        for state in _states(node):
+            built.states[node.name, state] = getattr(process, state)
+    return built
+
+
+def _operator(
+    graph: Graph,
+    node: Node,
+    offset: int,
+    depth: int,
+    strict: bool,
+    executors: FastExecutors | None = None,
+    tally: bool = False,
+) -> AbstractProcess:
+    executor = executors.of_node(graph, node, strict) if executors is not None else None
+    match node:
+        case nodes.TokenIn():
+            return TokenSource(name=node.name, size=node.size, depth=depth, buffer_size=depth + 1)
+        case nodes.LogitsOut():
+            return LogitsSink(name=node.name, size=node.size, offset=offset, depth=depth, buffer_size=1)
+        case nodes.TernarySynapse():
+            return ternary_dense(node.name, node.weights(graph.tensors), executor)
+        case nodes.SumSynapse():
+            return ternary_dense(node.name, np.ones((1, node.columns), dtype=np.int8), executor)
+        case nodes.Broadcast():
+            return ternary_dense(node.name, np.ones((node.rows, 1), dtype=np.int8))
+        case nodes.Delay():
+            return Delay(name=node.name, size=node.size, steps=node.steps)
+        case nodes.NeuronGroup():
+            constants, tables = node_parameters(graph, node)
+            return NeuronGroup(
+                name=node.name,
+                size=node.size,
+                program=node.program,
+                constants=constants,
+                tables=tables,
+                offset=offset,
+                depth=depth,
+                strict=strict,
+                executor=executor,
+                tally=tally,
+            )
+        case _:
+            raise TypeError(f"{node.name}: {type(node).__name__} is not a lowered node")
+
+
+def _in_ports(node: Node, process: AbstractProcess) -> list[InPort]:
+    """The ports of a node's process, in the order of the node's inputs."""
+    match node:
+        case nodes.NeuronGroup():
+            return [getattr(process, port.name) for port in node.program.inputs]
+        case nodes.LogitsOut():
+            return [process.accumulators]
+        case nodes.Synapse():
+            return [process.s_in]
+        case _:
+            return []
+
+
+def _blocks(
+    graph: Graph, block_of: Callable[[str], str], strict: bool, executors: FastExecutors | None
+) -> LavaGraph:
+    built = LavaGraph(depth=0, executors=executors)
+    executor = executors or PartExecutor
+    parts: dict[str, list[Node]] = {}
+    for node in graph:
+        parts.setdefault(block_of(node.name), []).append(node)
+    for node in parts.pop(nodes.HOST_BLOCK):
+        built.processes[node.name] = _operator(graph, node, offset=0, depth=0, strict=strict)
+    built.ports[Source(built.source.name)] = built.source.out
+    for name, group in parts.items():
+        part = Part.of(graph, group)
+        block = Block(name=name, part=part, strict=strict, executor=executor)
+        built.processes[name] = block
+        for read in part.inputs:
+            built.ports[read].connect(getattr(block, str(read)))
+        for sent in part.results:
+            built.ports[sent] = getattr(block, str(sent))
+        for node in group:
+            for state in _states(node):
+                built.states[node.name, state] = getattr(block, f"{node.name}.{state}")
+    (logits,) = graph.by_name[built.sink.name].inputs
+    built.ports[logits].connect(built.sink.accumulators)
+    built.sent = dict.fromkeys(built.ports, 0)
+    return built
+
+
+def _states(node: Node) -> list[str]:
+    return [state.name for state in node.program.states] if isinstance(node, nodes.NeuronGroup) else []
+
+
+@contextmanager
+def _root_logger_unchanged() -> Iterator[None]:
+    """Within this block, take away again what each new Lava process adds to the root logger: a handler."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    try:
+        yield
+    finally:
+        root.handlers[:] = before

@@ -1,0 +1,252 @@
+"""A compiled network on Lava's CPU simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+
+import numpy as np
+from lava.magma.core.process.process import ProcessServer
+from lava.magma.core.process.variable import VarServer
+from numpy.typing import NDArray
+
+from loihi_mmfree.errors import UsageError
+from loihi_mmfree.fixedpoint.arithmetic import Integers
+from loihi_mmfree.fixedpoint.interpreter import OVERFLOWS, Counters
+from loihi_mmfree.ir.executor import Tally, Tap, count_wide_sums
+from loihi_mmfree.ir.graph import Graph, Source
+from loihi_mmfree.ir.nodes import NeuronGroup, SumSynapse, TernarySynapse, logits_output, token_input
+from loihi_mmfree.processes.neuron_group import TALLY
+from loihi_mmfree.sim.lava.graph import LavaGraph, SimulationConfig, build
+from loihi_mmfree.sim.lava.runtimes.base import NetworkRuntime
+from loihi_mmfree.sim.lava.runtimes.inprocess import InProcessRuntime
+from loihi_mmfree.sim.lava.runtimes.stock import StockRuntime
+
+RUNTIMES = ("inprocess", "stock")
+DEFAULT_TIMEOUT_SECONDS = 60.0
+
+
+class LavaNetwork:
+    """Runs a network as Lava processes and keeps its recurrent state between calls.
+
+    A context manager; whatever ends it (the block's end, an error, Ctrl-C), no process, thread or shared memory
+    stays behind. The counterpart without Lava, with the same `process`, is
+    `loihi_mmfree.sim.engine.specification.Engine`.
+
+    Parameters
+    ----------
+    graph : Graph
+        Lowered, with balanced delays.
+    granularity : {"operator", "block", "network"}
+        What a Lava process is: a node, with the time steps of the chip; or a block, or the whole network, which
+        passes a token in one time step.
+    runtime : {"inprocess", "stock"}
+        Lava in this process, or Lava as it comes: an OS process for every Lava process.
+    timeout_seconds : float
+        How long the stock runtime may make no progress. The other one notices a deadlock at once.
+    strict : bool
+        Check every register against its declared width and count overflows.
+    kernels : {"compiled", "numpy"}
+        What processes compute with.
+    taps : bool
+        Let the host read every message, for `process(ids, tap)`, and at operator granularity what neuron groups
+        count, for `process(ids, tap, tally)`. Costs a channel for each.
+
+    Raises
+    ------
+    UsageError
+        Unknown granularity or runtime.
+    SimulationError
+        A process failed or cannot go on; the message names it. The network has ended then.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        granularity: str = "operator",
+        runtime: str = "inprocess",
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        strict: bool = True,
+        taps: bool = False,
+        kernels: str = "compiled",
+    ) -> None:
+        self.graph = graph
+        self._tokens, self._logits = token_input(graph), logits_output(graph)
+        self._steps = 0
+        self._burst = 1
+        if runtime not in RUNTIMES:
+            raise UsageError(f"runtime: unknown {runtime!r}; known: {', '.join(RUNTIMES)}")
+        self._lava = build(graph, granularity, strict, kernels, tally=taps)
+        self._strict, self._wide_sums = strict, Counters()
+        self._tapped = tuple(self._lava.ports) if taps else ()
+        for source in self._tapped:
+            self._lava.ports[source].flag_external_pipe()
+        try:
+            self._runtime = _start(runtime, self._lava, timeout_seconds)
+        except BaseException:
+            _forget(self._lava)
+            raise
+
+    def __enter__(self) -> LavaNetwork:
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def depth(self) -> int:
+        """Time steps from a token's entry until its logits leave."""
+        return self._lava.depth
+
+    @property
+    def steps(self) -> int:
+        """Time steps run so far."""
+        return self._steps
+
+    @property
+    def logit_scale(self) -> float:
+        """Real value of one unit of a logit."""
+        return self._logits.scale
+
+    @property
+    def counters(self) -> Counters:
+        """Saturations and, if strict, overflows since the network was made.
+
+        At operator granularity synapses are stock Lava, which counts nothing: sums wider than an accumulator,
+        which the proof of bounds excludes, are counted only where the network has taps.
+        """
+        processes = self._lava.processes.values()
+        counted = (process.counters.get() for process in processes if hasattr(process, "counters"))
+        return Counters.total([self._wide_sums, *(Counters(*map(int, each)) for each in counted)])
+
+    def state(self, node: str) -> Mapping[str, Integers]:
+        """Return the state variables of a neuron group, after the last token processed.
+
+        Returns
+        -------
+        mapping name in the program -> int64 array [n]
+        """
+        group = self.graph.by_name[node]
+        if not isinstance(group, NeuronGroup):
+            raise UsageError(f"{node} is no neuron group: it has no state")
+        names = [state.name for state in group.program.states]
+        return {name: self._lava.states[node, name].get().astype(np.int64) for name in names}
+
+    def reset(self) -> None:
+        """Forget the sequence so far."""
+        for variable in self._lava.states.values():
+            variable.set(np.zeros(variable.shape, dtype=np.int64))
+
+    def process(
+        self, ids: NDArray[np.int64], tap: Tap | None = None, tally: Tally | None = None
+    ) -> NDArray[np.int32]:
+        """Read tokens and return the logits after each of them.
+
+        The tokens enter one a time step, and the call returns when the last one's logits have left. So a prompt
+        in one call is pipelined, and tokens in a call each fall through.
+
+        Parameters
+        ----------
+        ids : int64 array [T]
+            At least one id below the vocabulary size.
+        tap : callable, optional
+            Called with (Source, int64 array [T, n]) for every message between processes, in the order of the
+            graph, after the last token. For a network made with `taps`.
+        tally : callable, optional
+            Called with (node, int64 array [T, 2]) for every node that counts: saturations and overflows. Likewise,
+            and at operator granularity.
+
+        Returns
+        -------
+        int32 array [T, V]
+            Times `logit_scale`, the real logits.
+        """
+        if (tap or tally) and not self._tapped:
+            raise UsageError("this network was made without taps: use LavaNetwork(..., taps=True)")
+        if tally and not any(source.port == TALLY for source in self._tapped):
+            raise UsageError("what nodes count by token is known at operator granularity only")
+        rows = self.graph.tensors[self._tokens.table][ids].astype(np.int32)
+        try:
+            self._set_burst(len(rows))
+            logits, messages = self._run_burst(rows)
+        except BaseException:
+            self.close()
+            raise
+        for source, values in messages.items():
+            counted = self._counted(source, values)
+            if tap and source.port != TALLY:
+                tap(source, values)
+            if tally and counted is not None:
+                tally(source.node, counted)
+        return logits
+
+    def close(self) -> None:
+        """End the network. Does nothing the second time."""
+        self._runtime.abort()
+        _forget(self._lava)
+
+    def _counted(self, source: Source, values: Integers) -> Integers | None:
+        """What a neuron group has counted, or what of a synapse's sums is too wide; None of any other message."""
+        if source.port == TALLY:
+            return values
+        if not self._strict or not isinstance(self.graph.by_name[source.node], TernarySynapse | SumSynapse):
+            return None
+        counted = count_wide_sums(values)
+        self._wide_sums.overflows += int(counted[:, OVERFLOWS].sum())
+        return counted
+
+    def _set_burst(self, tokens: int) -> None:
+        """Tell the processes how many tokens enter together, if that has changed and if they have to know."""
+        if tokens == self._burst or self.depth == 0:
+            return
+        for process in self._lava.scheduled:
+            process.schedule.set(np.array([self._steps, tokens]))
+        self._burst = tokens
+
+    def _run_burst(self, rows: NDArray[np.int32]) -> tuple[NDArray[np.int32], Mapping[Source, Integers]]:
+        """Run until the last logits have left, and take what the network sends in the meantime."""
+        steps = len(rows) + self.depth
+        logits = np.empty((len(rows), self._logits.size), dtype=np.int32)
+        messages = {
+            source: np.empty((len(rows), *self._lava.ports[source].shape), dtype=np.int64)
+            for source in self._tapped
+        }
+        self._runtime.begin(steps)
+        for step in range(steps):
+            if step < len(rows):
+                self._runtime.send(self._lava.source.row, rows[step])
+            for source, values in messages.items():
+                message = self._runtime.receive(self._lava.ports[source])
+                token = step - self._lava.sent[source]
+                if 0 <= token < len(rows):
+                    values[token] = message
+            if step >= self.depth:
+                logits[step - self.depth] = self._runtime.receive(self._lava.sink.logits)
+        self._runtime.wait()
+        self._steps += steps
+        return logits, messages
+
+
+def _start(runtime: str, lava: LavaGraph, timeout_seconds: float) -> NetworkRuntime:
+    config = SimulationConfig()
+    started: NetworkRuntime
+    if runtime == "inprocess":
+        started = InProcessRuntime(lava.source, config)
+    else:
+        started = StockRuntime(lava.source, config, timeout_seconds)
+    started.initialize()
+    return started
+
+
+def _forget(lava: LavaGraph) -> None:
+    """End its threads, and take the processes off Lava's global lists, which would keep them for ever."""
+    lava.close()
+    processes = {id(process) for process in lava.processes.values()}
+    variables = {id(variable) for process in lava.processes.values() for variable in process.vars}
+    for known, ours in ((ProcessServer().processes, processes), (VarServer().vars, variables)):
+        known[:] = [each for each in known if id(each) not in ours]

@@ -1,0 +1,1 @@
+"""Runs: backends, generation, sampling, recording, comparison."""

@@ -1,0 +1,194 @@
+"""How fast a network runs on this machine: prefill and decode apart, beside what the machine can do."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from loihi_mmfree.ir.nodes import TernarySynapse
+from loihi_mmfree.memory import peak_rss_mb
+from loihi_mmfree.net.artifact import Net
+from loihi_mmfree.sim.session.backend import Backend
+from loihi_mmfree.sim.session.opening import open_backend
+
+_READ_BYTES = 256 * 2**20
+_GEMM_SIZE = 1024
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median of several repeats, with the least and the greatest."""
+
+    median: float
+    least: float
+    greatest: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Summarize repeats."""
+        return cls(statistics.median(values), min(values), max(values))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this machine can do, measured in the same run.
+
+    Parameters
+    ----------
+    cores : int
+        Processors this process may use.
+    read_gb_per_s : float
+        Reading memory with one thread a core, in 1e9 bytes a second.
+    float32_gmac_per_s : float
+        Square float32 matrix product of NumPy's BLAS: exact for integers below 2**24.
+    """
+
+    cores: int
+    read_gb_per_s: float
+    float32_gmac_per_s: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One configuration.
+
+    Parameters
+    ----------
+    prefill_tokens_per_s, decode_tokens_per_s : Spread
+        Prompt tokens read in one call, and tokens read one by one after it.
+    first_token_seconds : Spread
+        From the call with the prompt to its last logits, network open.
+    weight_gb_per_s, gmac_per_s : float
+        Packed weights read and multiply-accumulates done a second in decoding (median).
+    prefill_gmac_per_s : float
+    start_seconds : float
+        Opening the backend.
+    peak_rss_mb : float
+        Of this process so far.
+    """
+
+    backend: str
+    granularity: str
+    prompt_tokens: int
+    new_tokens: int
+    repeats: int
+    prefill_tokens_per_s: Spread
+    decode_tokens_per_s: Spread
+    first_token_seconds: Spread
+    weight_gb_per_s: float
+    gmac_per_s: float
+    prefill_gmac_per_s: float
+    start_seconds: float
+    peak_rss_mb: float
+
+
+def measure_machine() -> Machine:
+    """Measure read bandwidth and matrix product of this machine; takes about a second."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parts = [np.ones(_READ_BYTES // cores // 8, dtype=np.int64) for _ in range(cores)]
+    with ThreadPoolExecutor(cores) as pool:
+        read = _best_seconds(lambda: list(pool.map(np.sum, parts)))
+    matrix = np.ones((_GEMM_SIZE, _GEMM_SIZE), dtype=np.float32)
+    product = _best_seconds(lambda: matrix @ matrix)
+    bytes_read = sum(part.nbytes for part in parts)
+    return Machine(cores, bytes_read / read / 1e9, _GEMM_SIZE**3 / product / 1e9)
+
+
+def _best_seconds(function: Callable[[], object], repeats: int = 7) -> float:
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def measure(
+    net: Net,
+    backends: Sequence[str],
+    granularities: Sequence[str],
+    prompt_tokens: Sequence[int],
+    new_tokens: int,
+    repeats: int,
+    warm_up: int,
+    progress: Callable[[str, int, int], None],
+) -> list[Measurement]:
+    """Measure every combination; granularity means something to Lava only.
+
+    Parameters
+    ----------
+    net : Net
+    backends, granularities : sequence of str
+        Of the engine also `engine:numpy`, its path over NumPy.
+    prompt_tokens : sequence of int
+        Lengths of the prompt, whose ids are drawn from a fixed seed.
+    new_tokens : int
+        Tokens read one by one after the prompt.
+    repeats, warm_up : int
+        Counted and uncounted runs of each combination.
+    progress : callable
+        Called with stage, done, total.
+    """
+    places = [
+        (backend, granularity)
+        for backend in backends
+        for granularity in (granularities if backend == "sim" else granularities[:1])
+    ]
+    combinations = list(itertools.product(places, prompt_tokens))
+    found = []
+    for done, ((backend, granularity), length) in enumerate(combinations):
+        progress("bench", done, len(combinations))
+        found.append(_measure_one(net, backend, granularity, length, new_tokens, repeats, warm_up))
+    progress("bench", len(combinations), len(combinations))
+    return found
+
+
+def _measure_one(
+    net: Net, backend: str, granularity: str, length: int, new_tokens: int, repeats: int, warm_up: int
+) -> Measurement:
+    began = time.perf_counter()
+    kind, _, kernels = backend.partition(":")
+    opened = open_backend(net, kind, granularity, kernels=kernels or "compiled")
+    started = time.perf_counter() - began
+    ids = np.random.default_rng(0).integers(net.vocab_size, size=length + new_tokens)
+    try:
+        runs = [_timed_run(opened, ids[:length], ids[length:]) for _ in range(warm_up + repeats)][warm_up:]
+    finally:
+        opened.close()
+    projections = [node for node in net.graph if isinstance(node, TernarySynapse)]
+    macs = sum(node.rows * node.columns for node in projections)
+    packed_bytes = sum(net.graph.tensors[node.codes].nbytes for node in projections)
+    prefill = Spread.of([length / seconds for seconds, _ in runs])
+    decode = Spread.of([new_tokens / seconds for _, seconds in runs])
+    return Measurement(
+        backend=backend,
+        granularity=granularity if backend == "sim" else "-",
+        prompt_tokens=length,
+        new_tokens=new_tokens,
+        repeats=repeats,
+        prefill_tokens_per_s=prefill,
+        decode_tokens_per_s=decode,
+        first_token_seconds=Spread.of([seconds for seconds, _ in runs]),
+        weight_gb_per_s=packed_bytes * decode.median / 1e9,
+        gmac_per_s=macs * decode.median / 1e9,
+        prefill_gmac_per_s=macs * prefill.median / 1e9,
+        start_seconds=started,
+        peak_rss_mb=peak_rss_mb(),
+    )
+
+
+def _timed_run(opened: Backend, prompt: np.ndarray, following: np.ndarray) -> tuple[float, float]:
+    """Seconds for the prompt, and for the following tokens one by one."""
+    began = time.perf_counter()
+    opened.process(prompt)
+    read = time.perf_counter()
+    for token in following:
+        opened.process(np.array([token]))
+    return read - began, time.perf_counter() - read

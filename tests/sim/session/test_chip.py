@@ -1,0 +1,259 @@
+"""The way to a chip, as far as it is public; behind it stand-ins of what only Intel's community has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+from loihi_mmfree import api
+from loihi_mmfree.activity.file import save_activity
+from loihi_mmfree.cli.main import app
+from loihi_mmfree.cost.board.profiler import Probes
+from loihi_mmfree.cost.expectation import expect
+from loihi_mmfree.errors import ArtifactError, BackendUnavailableError, MeasurementError
+from loihi_mmfree.ir.nodes import NeuronGroup
+from loihi_mmfree.net.artifact import Net
+from loihi_mmfree.sim.engine.specification import Engine
+from loihi_mmfree.sim.session import chip as backend
+
+Register = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class StandInEntryPoint:
+    """What importlib finds of a registered object."""
+
+    name: str
+    registered: Any
+
+    def load(self) -> Any:
+        return self.registered
+
+
+def stand_in_probes() -> Probes:
+    """What a run was measured with: made-up numbers, read as Lava's profiler is."""
+    return Probes(
+        power=SimpleNamespace(total_power=4.0, static_total_power=3.0, vdd_power=1.0),
+        time=SimpleNamespace(avg_time_per_step=1e5),
+        activity=SimpleNamespace(core_idx=[3], syn_ops=[600], dendrite_updates=[60], spikes_in=[6], axon_out=[12]),
+    )
+
+
+class StandInRunner:
+    """A chip that the engine plays."""
+
+    def __init__(self, net: Net, models: Mapping[str, Any], profile_steps: int | None) -> None:
+        self.models, self.running, self.profile_steps = models, True, profile_steps
+        self._engine = Engine(net.graph)
+        self.logit_scale = self._engine.logit_scale
+
+    @property
+    def steps(self) -> int:
+        return self._engine.steps
+
+    @property
+    def counters(self) -> Any:
+        return self._engine.counters
+
+    @property
+    def probes(self) -> Probes | None:
+        assert not self.running, "probes are read after the network has stopped"
+        return None if self.profile_steps is None else stand_in_probes()
+
+    def process(self, ids: NDArray[np.int64]) -> NDArray[np.int32]:
+        return self._engine.process(ids)
+
+    def close(self) -> None:
+        self.running = False
+
+
+@pytest.fixture
+def register(monkeypatch: pytest.MonkeyPatch) -> Register:
+    """A function that makes objects look registered, and the extension installed."""
+
+    def entry(models: Mapping[str, Any], runners: Mapping[str, Any]) -> None:
+        groups = {backend.MODELS_GROUP: models, backend.RUNNERS_GROUP: runners}
+        monkeypatch.setattr(backend, "extension_installed", lambda: True)
+        monkeypatch.setattr(
+            backend, "entry_points", lambda group: [StandInEntryPoint(*each) for each in groups[group].items()]
+        )
+
+    return entry
+
+
+def roles(net: Net) -> dict[str, str]:
+    return {node.role: f"model of {node.role}" for node in net.graph if isinstance(node, NeuronGroup)}
+
+
+def test_without_the_extension_it_says_how_to_get_it(tiny_net: Net) -> None:
+    with pytest.raises(BackendUnavailableError, match="INRC"):
+        backend.open_chip(tiny_net)
+
+
+def test_models_that_are_missing_are_named(tiny_net: Net, register: Register) -> None:
+    models = roles(tiny_net)
+    del models["MlGru"], models["Glu"]
+    register(models, {"mine": StandInRunner})
+    with pytest.raises(BackendUnavailableError, match=r"registered for Glu, MlGru\."):
+        backend.open_chip(tiny_net)
+
+
+@pytest.mark.parametrize("names", [[], ["mine", "yours"]])
+def test_there_has_to_be_one_runner(tiny_net: Net, register: Register, names: list[str]) -> None:
+    register(roles(tiny_net), dict.fromkeys(names, StandInRunner))
+    with pytest.raises(BackendUnavailableError, match=", ".join(names) or "found none"):
+        backend.open_chip(tiny_net)
+
+
+def test_the_runner_gets_the_network_and_the_models_of_its_roles(tiny_net: Net, register: Register) -> None:
+    register({**roles(tiny_net), "Unused": "no model"}, {"mine": StandInRunner})
+    runner = backend.open_chip(tiny_net)
+    assert isinstance(runner, StandInRunner)
+    assert runner.models == roles(tiny_net)
+    assert runner.profile_steps is None
+    runner.close()
+    assert runner.probes is None
+
+
+def test_run_reads_and_generates_on_the_chip(tiny_net: Net, register: Register) -> None:
+    register(roles(tiny_net), {"mine": StandInRunner})
+    found = api.run(tiny_net, [1, 2, 3], 4, backend="loihi2")
+    assert found.logits_sha256 == api.run(tiny_net, [1, 2, 3], 4).logits_sha256
+
+
+def test_profile_measures_a_run(tiny_net: Net, register: Register) -> None:
+    register(roles(tiny_net), {"mine": StandInRunner})
+    result, profile = api.profile(tiny_net, [1, 2, 3], 4, stop_at_end_of_text=False)
+    assert len(result.new_ids) == 4
+    document = profile.to_dict()
+    assert document["measurement_method"] == "lava-loihi profiler"
+    assert document["tokens"] == document["steps"] == 6  # The engine counts one step a token.
+    assert document["tokens_per_s"] == {**document["tokens_per_s"], "value": 10.0, "source": "measured"}
+    assert document["dynamic_energy_joules"]["value"] == pytest.approx(0.6)
+    assert document["activity"]["per_token"]["synaptic_operations"]["value"] == 100
+
+
+def test_the_runner_is_told_how_many_steps_there_are_to_profile(tiny_net: Net, register: Register) -> None:
+    opened: list[StandInRunner] = []
+
+    def remember(*arguments: Any) -> StandInRunner:
+        opened.append(StandInRunner(*arguments))
+        return opened[0]
+
+    register(roles(tiny_net), {"mine": remember})
+    api.profile(tiny_net, [1, 2, 3], 4)
+    assert opened[0].profile_steps == backend.most_steps(tiny_net.graph, 3, 4)
+
+
+@pytest.mark.parametrize(("prompt", "new_tokens"), [([1], 0), ([1, 2, 3], 1), ([1, 2], 3)])
+def test_the_most_steps_are_those_of_lavas_simulation(tiny_net: Net, prompt: list[int], new_tokens: int) -> None:
+    pytest.importorskip("lava.magma")
+    run = api.run(tiny_net, prompt, new_tokens, backend="sim", stop_at_end_of_text=False)
+    assert backend.most_steps(tiny_net.graph, len(prompt), new_tokens) == run.steps
+
+
+def test_prompt_and_generated_tokens_that_were_read_are_told_apart(tiny_net: Net, register: Register) -> None:
+    register(roles(tiny_net), {"mine": StandInRunner})
+    span = api.profile(tiny_net, [1, 2, 3], 4, stop_at_end_of_text=False)[1].span
+    assert (span.prompt_tokens, span.new_tokens_read, span.ended_early) == (3, 3, False)
+
+
+def test_a_generation_that_ended_early_is_noticed(
+    tiny_net: Net, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = api.run(tiny_net, [1, 2, 3], 1, backend="engine").new_ids[0]
+    monkeypatch.setitem(tiny_net.manifest["model"], "eos_token_id", first)
+    register(roles(tiny_net), {"mine": StandInRunner})
+    assert api.profile(tiny_net, [1, 2, 3], 4)[1].span.ended_early
+
+
+def test_a_damaged_activity_is_refused_before_a_board_is_held(net_copy: Path, register: Register) -> None:
+    def hold(*_: Any) -> StandInRunner:
+        raise AssertionError("a board was opened")
+
+    (net_copy / "report").mkdir()
+    (net_copy / "report" / "activity.json").write_text("{")
+    net = api.load(net_copy)
+    register(roles(net), {"mine": hold})
+    with pytest.raises(ArtifactError, match=r"activity\.json"):
+        api.profile(net, [1, 2, 3], 4)
+
+
+def test_a_runner_that_did_not_profile_is_told_what_to_do(tiny_net: Net, register: Register) -> None:
+    register(roles(tiny_net), {"mine": lambda net, models, steps: StandInRunner(net, models, None)})
+    with pytest.raises(MeasurementError, match="attach_probes"):
+        api.profile(tiny_net, [1, 2, 3], 4)
+
+
+def test_the_activity_recorded_for_a_network_is_put_beside_that_of_the_chip(
+    net_copy: Path, register: Register
+) -> None:
+    net = api.load(net_copy)
+    register(roles(net), {"mine": StandInRunner})
+    activity = api.run(net, [1, 2, 3], 4, activity=True).activity
+    assert activity is not None
+    save_activity(net_copy, activity)
+    _, profile = api.profile(net, [1, 2, 3], 4)
+    assert profile.expected == expect(net)
+    assert profile.expected.per_token
+    assert profile.same_ids
+    assert api.profile(net, [1, 2, 4], 4)[1].same_ids is False
+
+
+def chip_command(net: Path) -> list[str]:
+    run = ["run", str(net), "--ids", "1,2,3", "-n", "4", "--ignore-eos"]
+    return [*run, "--backend", "loihi2", "--profile"]
+
+
+def test_the_command_prints_what_was_measured_beside_what_was_modelled(tiny_net: Net, register: Register) -> None:
+    register(roles(tiny_net), {"mine": StandInRunner})
+    printed = CliRunner().invoke(app, chip_command(tiny_net.path)).output
+    assert "3 prompt tokens and 3 new ones read, on the whole board" in printed
+    assert "energy of vdd" in printed
+    assert "--activity` records it" in printed
+    (row,) = (line.split() for line in printed.splitlines() if "total energy" in line)
+    modelled = expect(tiny_net).run(3, 3)["total_energy_joules"].value
+    assert row == ["total", "energy", "joules", "2.4", "J", f"{modelled:,.4g}", "J"]
+
+
+def test_the_command_prints_what_was_counted_beside_what_was_expected(net_copy: Path, register: Register) -> None:
+    net = api.load(net_copy)
+    register(roles(net), {"mine": StandInRunner})
+    CliRunner().invoke(
+        app, ["run", str(net_copy), "--backend", "engine", "--ids", "1,2,3", "-n", "4", "--activity"]
+    )
+    printed = CliRunner().invoke(app, chip_command(net_copy)).output
+    expected = expect(net).per_token
+    rows = {" ".join(words[:-3]): words[-3:] for words in map(str.split, printed.splitlines())}
+    # What the board counts as messages out may be either, so it is held against both.
+    counted = {"synaptic_operations": 100.0, "messages_out": 2.0, "message_copies_out": 2.0}
+    for name, count in counted.items():
+        ratio = f"{count / expected[name]:.4f}"
+        assert rows[name.replace("_", " ")] == [f"{count:.1f}", f"{expected[name]:,.1f}", ratio]
+    assert "times the synaptic operations expected" in printed
+
+
+def test_a_profiled_run_ends_as_any_other_and_adds_the_profile(
+    tiny_net: Net, register: Register, tmp_path: Path
+) -> None:
+    register(roles(tiny_net), {"mine": StandInRunner})
+    command = [*chip_command(tiny_net.path), "--json", "--logits-out", str(tmp_path / "logits.npz")]
+    profiled = json.loads(CliRunner().invoke(app, command).stdout.splitlines()[-1])
+    plain = [each for each in command if each != "--profile"]
+    plain[-1] = str(tmp_path / "plain.npz")
+    other = json.loads(CliRunner().invoke(app, plain).stdout.splitlines()[-1])
+    assert profiled.pop("profile")["schema_version"] == 1
+    assert profiled.keys() == other.keys()
+    for name in ("text", "new_ids", "logits_sha256"):
+        assert profiled[name] == other[name]
+    with np.load(tmp_path / "logits.npz") as one, np.load(tmp_path / "plain.npz") as two:
+        np.testing.assert_array_equal(one["logits"], two["logits"])

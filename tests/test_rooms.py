@@ -1,0 +1,113 @@
+"""The rooms of the package: what may import what, computed from the imports themselves."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "loihi_mmfree"
+
+FLOORS = (
+    ("errors", "version"),
+    ("files", "memory", "text"),
+    ("checkpoint", "fixedpoint", "loihi2"),
+    ("model", "ir", "quantize"),
+    ("place",),
+    ("net",),
+    ("compiler", "processes", "activity"),
+    ("sim",),
+    ("cost",),
+    ("report",),
+    ("api",),
+    ("__init__", "cli"),
+)
+"""From the ground up, as docs/architecture.md draws them. A room imports rooms of lower floors only."""
+
+Imports = Mapping[str, set[str]]
+"""File -> the files of this package that it imports; both relative to the package."""
+
+
+def _imported(path: Path) -> Iterator[str]:
+    """Every module of this package that a file names in an import, wherever it stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{each.name}" for each in node.names)
+
+
+def _file_of(module: str) -> str | None:
+    """The file of a module of this package."""
+    path = ROOT / module.replace(".", "/")
+    if path.with_suffix(".py").is_file():
+        return str(path.with_suffix(".py").relative_to(PACKAGE))
+    return None
+
+
+def _files(root: Path = PACKAGE) -> Imports:
+    found = {}
+    for path in sorted(root.rglob("*.py")):
+        name = str(path.relative_to(root))
+        found[name] = {file for module in _imported(path) if (file := _file_of(module)) and file != name}
+    return found
+
+
+def _room(file: str) -> str:
+    return Path(file).parts[0].removesuffix(".py")
+
+
+def _circle(arrows: Imports) -> list[str]:
+    """Names along a circle of arrows, or nothing."""
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_every_room_stands_on_a_floor():
+    assert {_room(file) for file in _files()} == {room for floor in FLOORS for room in floor}
+
+
+def test_arrows_between_rooms_go_down():
+    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    up = [
+        f"{file} imports {other}"
+        for file, others in _files().items()
+        for other in sorted(others)
+        if _room(file) != _room(other) and floor[_room(file)] <= floor[_room(other)]
+    ]
+    assert not up, "\n".join(up)
+
+
+def test_no_files_import_each_other():
+    assert _circle(_files()) == []
+
+
+def test_folders_side_by_side_do_not_import_each_other():
+    arrows: dict[str, set[str]] = {}
+    for file, others in _files().items():
+        for other in others:
+            shared = Path(os.path.commonpath([file, other]))
+            here, there = (shared / Path(each).relative_to(shared).parts[0] for each in (file, other))
+            if here.suffix != ".py" and there.suffix != ".py":
+                arrows.setdefault(str(here), set()).add(str(there))
+    assert _circle(arrows) == []
+
+
+@pytest.mark.parametrize("file", [file for file in _files() if Path(file).name != "__init__.py"])
+def test_a_module_is_no_hall(file):
+    assert len((PACKAGE / file).read_text().splitlines()) <= 400
+
+
+def test_tests_mirror_rooms():
+    rooms = {_room(file) for file in _files()}
+    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders - rooms == {"data", "equivalence", "examples"}
