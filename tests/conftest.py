@@ -33,7 +33,11 @@ from loihi_mmfree.quantize.config import QuantizationConfig
 ROOT = Path(__file__).parent.parent
 
 # Lava's last release imports on Python 3.10 only; everything else is tested on later ones too.
-collect_ignore = [] if find_spec("lava") else ["sim/lava", "processes", "equivalence", "examples"]
+collect_ignore_glob = (
+    []
+    if find_spec("lava")
+    else ["sim/lava/*", "processes/*", "equivalence/*lava*", "equivalence/*shipped*", "examples/*"]
+)
 
 
 @dataclass(frozen=True)
