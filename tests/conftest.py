@@ -36,7 +36,7 @@ ROOT = Path(__file__).parent.parent
 collect_ignore_glob = (
     []
     if find_spec("lava")
-    else ["sim/lava/*", "processes/*", "equivalence/*lava*", "equivalence/*shipped*", "examples/*"]
+    else ["sim/lava", "processes", "equivalence/*lava*", "equivalence/*shipped*", "examples"]
 )
 
 
