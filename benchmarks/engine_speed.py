@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ import numpy as np
 
 from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.ir.nodes import TernarySynapse, TokenIn
+from loihi_mmfree.memory import peak_rss_mb
 from loihi_mmfree.net.artifact import load_net
 from loihi_mmfree.sim.engine.compiled import FastEngine
 from loihi_mmfree.sim.engine.specification import Engine
@@ -122,7 +122,7 @@ def measure_float(checkpoint: Path, graph: Graph, ids: np.ndarray, repeats: int)
     import torch
 
     from loihi_mmfree.checkpoint import open_checkpoint
-    from loihi_mmfree.model import MatMulFreeLM
+    from loihi_mmfree.model.language_model import MatMulFreeLM
 
     model = MatMulFreeLM.from_checkpoint(open_checkpoint(checkpoint))
     with torch.inference_mode():
@@ -165,13 +165,13 @@ def main() -> None:
     graph = load_net(arguments.net, verify=False).graph
     tokens = next(node for node in graph if isinstance(node, TokenIn))
     ids = np.random.default_rng(0).integers(0, len(graph.tensors[tokens.table]), size=max(PROMPTS))
-    timings, first, peak = [], 0.0, 0.0
+    timings, first, peak = [], 0.0, None
     for threads in arguments.threads:
         engine = FastEngine(graph, not arguments.no_strict, threads or None)
         engine.process(ids[:16], last_only=True)
         first = first or time.perf_counter() - begin
         timings += measure(graph, engine, threads, ids, arguments.repeats)
-        peak = peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+        peak = peak or peak_rss_mb()
         check_equal(graph, engine, ids)
         engine.close()
     if not arguments.no_numpy:
@@ -181,7 +181,7 @@ def main() -> None:
     machine = {
         "read bandwidth, GB/s": round(read_bandwidth(), 1),
         "fp32 GEMM, GMAC/s": round(float_rate(), 1),
-        "peak memory of the kernels' part, MB": round(peak, 1),
+        "peak memory of the kernels' part, MB of 2**20 bytes": peak and round(peak, 1),
         "load and first 16 tokens, without imports, s": round(first, 2),
     }
     if arguments.json:

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from loihi_mmfree.checkpoint import open_checkpoint
 from loihi_mmfree.errors import LoihiMmfreeError
-from loihi_mmfree.model import MatMulFreeLM, logits_function
+from loihi_mmfree.model.language_model import MatMulFreeLM, logits_function
 from loihi_mmfree.model.perplexity import perplexity
 
 

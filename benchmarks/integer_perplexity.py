@@ -77,7 +77,7 @@ def _tokens(checkpoint: Checkpoint, text: Path) -> np.ndarray:
 def _float_logits(checkpoint: Checkpoint) -> Callable[[np.ndarray], np.ndarray]:
     import torch
 
-    from loihi_mmfree.model import MatMulFreeLM
+    from loihi_mmfree.model.language_model import MatMulFreeLM
 
     model = MatMulFreeLM.from_checkpoint(checkpoint).eval()
     model.freeze()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,6 +100,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return said or isinstance(error, MemoryError)
 
 
-def peak_rss_mb() -> float:
-    """Return the peak resident memory of this process in MB (2**20 bytes)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak_rss_mb() -> float | None:
+    """Return the peak resident memory of this process in MB (2**20 bytes); None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in units of 1024 bytes, macOS in bytes.
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

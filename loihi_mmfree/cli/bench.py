@@ -65,6 +65,10 @@ def _spread(spread: Spread) -> str:
     return f"{spread.median:.1f} ({spread.least:.1f} to {spread.greatest:.1f})"
 
 
+def _rounded(megabytes: float | None) -> str:
+    return "not known" if megabytes is None else f"{megabytes:.0f}"
+
+
 def _markdown(machine: Machine, rows: list[Measurement]) -> str:
     lines = [
         f"Machine: {machine.cores} cores, reads {machine.read_gb_per_s:.1f} GB/s, float32 matrix product "
@@ -77,7 +81,7 @@ def _markdown(machine: Machine, rows: list[Measurement]) -> str:
     lines += [
         f"| {row.backend} | {row.granularity} | {row.prompt_tokens} | {_spread(row.prefill_tokens_per_s)} "
         f"| {_spread(row.decode_tokens_per_s)} | {row.weight_gb_per_s:.2f} | {row.gmac_per_s:.1f} "
-        f"| {row.prefill_gmac_per_s:.1f} | {row.start_seconds:.2f} | {row.peak_rss_mb:.0f} |"
+        f"| {row.prefill_gmac_per_s:.1f} | {row.start_seconds:.2f} | {_rounded(row.peak_rss_mb)} |"
         for row in rows
     ]
     return "\n".join(lines)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -157,3 +158,15 @@ def _store(taps: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, Any]
         taps[name] = output[0] if isinstance(output, tuple) else output
 
     return hook
+
+
+def logits_function(model: MatMulFreeLM) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from token ids [T] to logits [T, V], which starts from an empty state each time."""
+    device = model.model.embeddings.weight.device
+
+    @torch.no_grad()
+    def logits(ids: np.ndarray) -> np.ndarray:
+        batch = torch.as_tensor(np.asarray(ids, dtype=np.int64), device=device)[None]
+        return model(batch)[0][0].cpu().numpy()
+
+    return logits

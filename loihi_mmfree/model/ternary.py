@@ -131,26 +131,6 @@ def quantize_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
     return _straight_through(scaled, scaled.round().clamp(-1, 1)), 1 / steps
 
 
-def ternarize(weight: Tensor) -> tuple[Tensor, float]:
-    """Return the ternary codes of a weight matrix and their common scale.
-
-    Parameters
-    ----------
-    weight : Tensor
-        A weight as a checkpoint stores it; computed with in float32.
-
-    Returns
-    -------
-    codes : Tensor of int8, shape of `weight`
-        -1, 0 or 1.
-    scale : float
-        The mean magnitude, as the float32 that upstream multiplies by.
-    """
-    with torch.no_grad():
-        codes, scale = quantize_weight(weight.float())
-    return codes.to(torch.int8), scale.item()
-
-
 def _straight_through(continuous: Tensor, rounded: Tensor) -> Tensor:
     """Return `rounded`, with the gradient of `continuous`."""
     if not continuous.requires_grad:

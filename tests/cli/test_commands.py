@@ -68,6 +68,16 @@ def test_run_prints_a_document_with_all_that_is_promised(call: Call, tiny_net: N
     assert called.document["overflows"] == 0
 
 
+def test_a_system_that_does_not_count_memory_reports_none(
+    call: Call, tiny_net: Net, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "resource", None)
+    called = call("run", tiny_net.path, "--backend", "engine", "--ids", "1", "-n", 1, "--json")
+    assert called.document["peak_rss_mb"] is None
+    table = call("bench", tiny_net.path, "--backend", "engine", "--prompt-tokens", 1, "-n", 1, "--repeats", 1)
+    assert "| not known |" in table.out
+
+
 def test_logits_out_holds_every_position_and_its_hash_is_the_reported_one(
     call: Call, tiny_net: Net, tmp_path: Path
 ) -> None:

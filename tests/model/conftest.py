@@ -12,7 +12,7 @@ import torch
 
 import loihi_mmfree
 from loihi_mmfree.checkpoint import ModelConfig, open_checkpoint
-from loihi_mmfree.model import MatMulFreeLM
+from loihi_mmfree.model.language_model import MatMulFreeLM
 
 DATA = Path(__file__).parent.parent / "data"
 CHECKPOINTS = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loihi_mmfree.model import logits_function
+from loihi_mmfree.model.language_model import logits_function
 
 
 def relative_error(found, expected):

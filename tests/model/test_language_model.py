@@ -13,7 +13,7 @@ from loihi_mmfree.checkpoint import (
     open_checkpoint,
     parameter_count,
 )
-from loihi_mmfree.model import MatMulFreeLM, greedy_generate
+from loihi_mmfree.model.language_model import MatMulFreeLM
 
 VARIANTS = [
     {},
@@ -190,17 +190,3 @@ def test_fresh_weights_follow_upstreams_initialisation():
     ):
         assert weight.std().item() == pytest.approx(spread, rel=2e-2)
     assert model.model.lower_bounds.abs().max() == 0
-
-
-@variants
-def test_greedy_generation_takes_the_likeliest_token_each_time(make_model, changes):
-    model = make_model(**changes)
-    ids = IDS
-    for _ in range(4):
-        with torch.no_grad():
-            ids = torch.cat([ids, model(ids)[0][:, -1:].argmax(-1)], 1)
-    assert greedy_generate(model, IDS, 4).tolist() == ids[:, 8:].tolist()
-
-
-def test_generating_nothing_gives_no_tokens(make_model):
-    assert greedy_generate(make_model(), IDS, 0).shape == (2, 0)

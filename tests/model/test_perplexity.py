@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer
 
 from loihi_mmfree.errors import UsageError
-from loihi_mmfree.model import logits_function
+from loihi_mmfree.model.language_model import logits_function
 from loihi_mmfree.model.perplexity import perplexity, text_windows, token_losses
 
 ROOT = Path(__file__).parents[2]

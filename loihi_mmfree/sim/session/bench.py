@@ -70,7 +70,7 @@ class Measurement:
     prefill_gmac_per_s : float
     start_seconds : float
         Opening the backend.
-    peak_rss_mb : float
+    peak_rss_mb : float or None
         Of this process so far.
     """
 
@@ -86,7 +86,7 @@ class Measurement:
     gmac_per_s: float
     prefill_gmac_per_s: float
     start_seconds: float
-    peak_rss_mb: float
+    peak_rss_mb: float | None
 
 
 def measure_machine() -> Machine:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import llvmlite
 import llvmlite.binding as llvm
+from platformdirs import user_cache_path
 
 from loihi_mmfree.errors import Notice
 
@@ -117,15 +117,7 @@ def source_digest() -> str:
 def cache_folder() -> Path:
     """Return where objects are kept."""
     chosen = os.environ.get("NUMBA_CACHE_DIR")
-    if chosen:
-        return Path(chosen) / "loihi-mmfree"
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA", "~/AppData/Local")
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.path.expanduser(base)) / "loihi-mmfree"
+    return Path(chosen) / "loihi-mmfree" if chosen else user_cache_path("loihi-mmfree", appauthor=False)
 
 
 def _read(path: Path) -> bytes | None:
