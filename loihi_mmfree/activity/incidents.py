@@ -49,5 +49,5 @@ def rows_of_incidents(counted: NDArray[Any]) -> NDArray[np.int32]:
     counted : integer array [T, nodes, 2]
         Saturations and overflows.
     """
-    tokens, nodes = counted.any(axis=2).nonzero()
+    tokens, nodes = np.nonzero(counted.any(axis=2))
     return np.column_stack([tokens, nodes, counted[tokens, nodes]]).astype(np.int32)

@@ -222,7 +222,8 @@ def write_net(
     (folder / PLACEMENT).write_text(_json(where))
     (folder / CONFIG).write_text(config_toml)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name: golden[name] for name in sorted(golden)})
+    ordered: dict[str, Any] = {name: golden[name] for name in sorted(golden)}
+    np.savez_compressed(buffer, **ordered)
     (folder / GOLDEN).write_bytes(buffer.getvalue())
     if tokenizer is not None:
         shutil.copyfile(tokenizer, folder / TOKENIZER)
