@@ -176,7 +176,7 @@ def test_the_document_names_its_schema() -> None:
 
 
 def test_every_field_of_the_document_is_described() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "reports.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "reports.md").read_text()
     rows = re.findall(r"^\|([^|]*)\|", text.partition("## On a board")[2], flags=re.MULTILINE)
     described = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
     document = profile().to_dict()
