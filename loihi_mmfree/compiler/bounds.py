@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from loihi_mmfree.errors import DoesNotFitError
-from loihi_mmfree.fixedpoint.intervals import Interval, Violation, analyse
+from loihi_mmfree.fixedpoint.intervals import Interval
+from loihi_mmfree.fixedpoint.proof import Violation, analyse
 from loihi_mmfree.fixedpoint.ternary import dot_bounds
 from loihi_mmfree.ir.graph import Graph, Node, Source
 from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, SumSynapse, TernarySynapse, TokenIn, node_parameters

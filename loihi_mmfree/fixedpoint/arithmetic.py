@@ -1,7 +1,7 @@
 """Integer primitives, each once. NumPy int64 is the specification that every other path is held against.
 
 All functions are elementwise on signed integers held in int64. They assume, and the interval proof of
-:mod:`loihi_mmfree.fixedpoint.intervals` guarantees, that no intermediate exceeds 63 bits.
+:mod:`loihi_mmfree.fixedpoint.proof` guarantees, that no intermediate exceeds 63 bits.
 """
 
 from __future__ import annotations
@@ -54,9 +54,11 @@ def lerp(weight: Integers, at_one: Integers, at_zero: Integers, bits: int) -> In
 
 
 def bit_length(value: Integers) -> Integers:
-    """Number of bits of a non-negative integer below 2**52; 0 for 0."""
-    # frexp is exact on integers a float64 represents: value = m * 2**e with 0.5 <= m < 1.
-    return np.frexp(np.asarray(value, dtype=np.float64))[1].astype(np.int64)
+    """Number of bits of a non-negative integer; 0 for 0."""
+    # The bit below the highest is cleared, so that rounding to float64 cannot reach the next power of two;
+    # frexp then finds the highest: value = m * 2**e with 0.5 <= m < 1.
+    integers = np.asarray(value, dtype=np.int64)
+    return np.frexp((integers & ~(integers >> 1)).astype(np.float64))[1].astype(np.int64)
 
 
 def even_exponent(value: Integers, bits: int) -> Integers:

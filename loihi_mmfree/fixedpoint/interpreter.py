@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loihi_mmfree.fixedpoint import arithmetic
 from loihi_mmfree.fixedpoint.arithmetic import Integers
+from loihi_mmfree.fixedpoint.operations import OPERATIONS, Named, Operation
 from loihi_mmfree.fixedpoint.program import Instruction, Program
-
-_BINARY: Mapping[str, Callable[[Integers, Integers], Integers]] = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "min": np.minimum,
-    "max": np.maximum,
-    "shift_right_by": arithmetic.rounding_shift,
-}
-_WITH_IMMEDIATE: Mapping[str, Callable[[Integers, int], Integers]] = {
-    "shift_left": lambda value, distance: value << np.int64(distance),
-    "shift_right": arithmetic.rounding_shift,
-    "high_bits": lambda value, count: value >> np.int64(count),
-    "low_bits": lambda value, count: value & np.int64((1 << count) - 1),
-    "absolute": lambda value, _: np.abs(value),
-    "saturate": arithmetic.saturate,
-    "exponent": arithmetic.even_exponent,
-    "mantissa": arithmetic.mantissa,
-}
 
 SATURATIONS, OVERFLOWS = 0, 1
 """Columns of counts by time step, int64 [T, 2]."""
@@ -93,45 +74,41 @@ class Machine:
         """Run instructions in order; sends go to `outputs`, stores to `states`."""
         stored: dict[str, Integers] = {}
         for each in instructions:
-            if each.operation == "store":
-                stored[each.operands[0]] = self.registers[each.operands[1]]
-            elif each.operation == "send":
-                self.outputs[each.operands[0]] = self.registers[each.operands[1]]
-            else:
-                value = self._evaluate(each, inputs, states)
-                self.registers[each.target] = value
-                if self.strict:
-                    self._count(OVERFLOWS, overflowing(value, each.bits))
+            operation = OPERATIONS[each.operation]
+            if operation.result is None:
+                effects = stored if operation.named is Named.STATE else self.outputs
+                effects[each.operands[0]] = self.registers[each.registers[0]]
+                continue
+            arguments = [self.registers[name] for name in each.registers]
+            value = operation.result.value(
+                each.immediate, *self._named(each, operation, inputs, states), *arguments
+            )
+            self.registers[each.target] = value
+            if operation.result.clamps:
+                self._count(SATURATIONS, value != arguments[0])
+            if self.strict:
+                self._count(OVERFLOWS, overflowing(value, each.bits))
         for name, value in stored.items():
             shape = states[name].shape
             states[name] = value if value.shape == shape else np.broadcast_to(value, shape).copy()
 
-    def _evaluate(
-        self, each: Instruction, inputs: Mapping[str, Integers], states: Mapping[str, Integers]
-    ) -> Integers:
-        operation, registers = each.operation, self.registers
-        if operation in _BINARY:
-            return _BINARY[operation](registers[each.operands[0]], registers[each.operands[1]])
-        if operation in _WITH_IMMEDIATE:
-            before = registers[each.operands[0]]
-            value = _WITH_IMMEDIATE[operation](before, each.immediate)
-            if operation == "saturate":
-                self._count(SATURATIONS, value != before)
-            return value
-        if operation == "input":
-            return inputs[each.operands[0]]
-        if operation == "state":
-            return states[each.operands[0]]
-        if operation == "constant":
-            return self.constants[each.operands[0]]
-        if operation == "immediate":
-            return np.array([each.immediate], dtype=np.int64)
-        if operation == "table":
-            return self.tables[each.operands[0]][registers[each.operands[1]]]
-        first, second, third = (registers[name] for name in each.operands)
-        if operation == "select":
-            return np.where(first >= 0, second, third)
-        return arithmetic.lerp(first, second, third, each.immediate)
+    def _named(
+        self,
+        each: Instruction,
+        operation: Operation,
+        inputs: Mapping[str, Integers],
+        states: Mapping[str, Integers],
+    ) -> tuple[Integers, ...]:
+        """What an instruction loads by name, or nothing."""
+        if operation.named is None:
+            return ()
+        loaded = {
+            Named.INPUT: inputs,
+            Named.STATE: states,
+            Named.CONSTANT: self.constants,
+            Named.TABLE: self.tables,
+        }
+        return (loaded[operation.named][each.operands[0]],)
 
     def _count(self, what: int, flags: NDArray[np.bool_]) -> None:
         """Add the neurons that are flagged: in each time step [T, n], or alike in all of them [n]."""
@@ -161,19 +138,19 @@ def recurrence(
     """
     after_load: set[str] = set()
     for each in program.instructions:
-        if each.operation == "state" or any(name in after_load for name in each.registers):
+        if _loads_state(each) or any(name in after_load for name in each.registers):
             after_load.add(each.target)
     before_store: set[str] = set()
     for each in reversed(program.instructions):
-        if each.operation == "store" or each.target in before_store:
+        if _stores(each) or each.target in before_store:
             before_store.update(each.registers)
     core = tuple(
         each
         for each in program.instructions
-        if each.operation == "store" or (each.target in before_store and each.target in after_load)
+        if _stores(each) or (each.target in before_store and each.target in after_load)
     )
     # A state load which feeds only the outputs still has to see every time step.
-    loads = tuple(each for each in program.instructions if each.operation == "state" and each not in core)
+    loads = tuple(each for each in program.instructions if _loads_state(each) and each not in core)
     first = tuple(
         each for each in program.instructions if each not in core and each.target and each.target not in after_load
     )
@@ -181,6 +158,16 @@ def recurrence(
         each for each in program.instructions if each not in core and each not in first and each not in loads
     )
     return first, loads + core, last
+
+
+def _loads_state(each: Instruction) -> bool:
+    operation = OPERATIONS[each.operation]
+    return operation.named is Named.STATE and operation.result is not None
+
+
+def _stores(each: Instruction) -> bool:
+    operation = OPERATIONS[each.operation]
+    return operation.named is Named.STATE and operation.result is None
 
 
 def run_program(

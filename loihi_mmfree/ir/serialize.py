@@ -75,7 +75,7 @@ def _node_from_data(data: Mapping[str, Any]) -> Node:
             case "inputs":
                 values["inputs"] = tuple(Source(str(node), str(port)) for node, port in value)
             case "program":
-                values["program"] = Program.from_dict(value)
+                values["program"] = _program(data["name"], value)
             case "formats":
                 values["formats"] = tuple((str(port), QFormat(int(bits), int(frac))) for port, bits, frac in value)
             case "constants" | "tables":
@@ -86,6 +86,14 @@ def _node_from_data(data: Mapping[str, Any]) -> Node:
     if isinstance(node, nodes.NeuronGroup):
         _check_parameters(node)
     return node
+
+
+def _program(node: Any, data: Any) -> Program:
+    """A node's program, or a ValueError that names the node."""
+    try:
+        return Program.from_dict(data)
+    except ValueError as error:
+        raise ValueError(f"{node}: {error}") from error
 
 
 def _check_parameters(node: nodes.NeuronGroup) -> None:

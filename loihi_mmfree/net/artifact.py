@@ -356,8 +356,9 @@ def _check_tensors(graph: Graph) -> None:
                     if shape not in ((node.size,), (1,)):
                         raise ValueError(f"{key}: shape {shape}, expected {node.size} neurons")
                 for _, key in node.tables:
-                    if _tensor(graph, node.name, key, "int32").ndim != 1:
-                        raise ValueError(f"{key}: a table has one dimension")
+                    table = _tensor(graph, node.name, key, "int32")
+                    if table.ndim != 1 or not table.size:
+                        raise ValueError(f"{key}: shape {table.shape}, expected the entries of a table")
 
 
 def _tensor(graph: Graph, node: str, key: str, *types: str) -> np.ndarray:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from loihi_mmfree.fixedpoint.operations import Named
 from loihi_mmfree.ir.graph import Graph, Source
 from loihi_mmfree.ir.nodes import LogitsOut
 from loihi_mmfree.loihi2.hardware import ChipSpec
@@ -193,11 +194,11 @@ def neuron_cost(graph: Graph, spec: ChipSpec, node: Placeable) -> NeuronCost:
     instruction = spec.instruction_bytes.value
     if isinstance(node, LogitsOut):
         return NeuronCost(1, accumulators, _LOGITS_INSTRUCTIONS * instruction, 0, inputs)
-    widths = {each.operands[0]: each.bits for each in node.program.instructions if each.operation == "constant"}
+    widths = node.program.loaded(Named.CONSTANT)
     own = sum(_bytes(widths[name]) for name, key in node.constants if graph.tensors[key].size > 1)
     shared = sum(_bytes(widths[name]) for name, key in node.constants if graph.tensors[key].size == 1)
     states = sum(_bytes(state.bits) for state in node.program.states)
-    entries = {each.operands[0]: each.bits for each in node.program.instructions if each.operation == "table"}
+    entries = node.program.loaded(Named.TABLE)
     tables = sum(graph.tensors[key].size * _bytes(entries[name]) for name, key in node.tables)
     return NeuronCost(
         messages=len(node.program.outputs),

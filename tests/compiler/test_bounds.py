@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from loihi_mmfree.checkpoint import Checkpoint
 from loihi_mmfree.compiler.bounds import bound_violations, require_bounds
 from loihi_mmfree.errors import DoesNotFitError
-from loihi_mmfree.fixedpoint.intervals import Violation
+from loihi_mmfree.fixedpoint.proof import Violation
 from loihi_mmfree.ir.executor import Executor
 from loihi_mmfree.ir.graph import Graph, Source
 from loihi_mmfree.ir.nodes import NeuronGroup, SumSynapse, TernarySynapse, TokenIn

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loihi_mmfree.fixedpoint.program import OPERATIONS, Instruction, Port, Program, ProgramBuilder
+from loihi_mmfree.fixedpoint.operations import OPERATIONS
+from loihi_mmfree.fixedpoint.program import Instruction, Port, Program, ProgramBuilder
 
 Cases = Callable[..., Any]
 LOAD = Instruction("input", "x", ("in",), bits=8)
@@ -29,11 +30,11 @@ def program(*instructions: Instruction, state: bool = False) -> Program:
         pytest.param(
             [LOAD, Instruction("divide", "y", ("x", "x"), bits=8), SEND], "unknown operation", id="unknown"
         ),
-        pytest.param([LOAD, Instruction("add", "y", ("x",), bits=8), SEND], "number of operands", id="operands"),
+        pytest.param([LOAD, Instruction("add", "y", ("x",), bits=8), SEND], "2 operands, found 1", id="operands"),
         pytest.param([Instruction("input", "x", ("other",), bits=8), SEND], "no input 'other'", id="no-input"),
         pytest.param([Instruction("state", "x", ("h",), bits=8), SEND], "no state 'h'", id="no-state"),
-        pytest.param([LOAD, Instruction("store", "", ("h", "x")), SEND], "no store 'h'", id="no-such-store"),
-        pytest.param([LOAD, Instruction("send", "", ("o", "x")), SEND], "no send 'o'", id="no-such-output"),
+        pytest.param([LOAD, Instruction("store", "", ("h", "x")), SEND], "no state 'h'", id="no-such-store"),
+        pytest.param([LOAD, Instruction("send", "", ("o", "x")), SEND], "no output 'o'", id="no-such-output"),
         pytest.param(
             [Instruction("absolute", "x", ("y",), bits=8), SEND], r"reads \['y'\] before", id="unwritten"
         ),
@@ -49,6 +50,12 @@ def program(*instructions: Instruction, state: bool = False) -> Program:
         pytest.param(
             [LOAD, Instruction("shift_left", "y", ("x",), 63, 8), SEND], r"63 is not in 0\.\.62", id="too-far"
         ),
+        pytest.param(
+            [LOAD, Instruction("add", "y", ("x", "x"), 1, 9), SEND], r"1 is not in 0\.\.0", id="no-immediate"
+        ),
+        pytest.param([LOAD, replace(SEND, immediate=1)], r"1 is not in 0\.\.0", id="effect-with-immediate"),
+        pytest.param([LOAD, replace(SEND, target="y")], "writes no register", id="effect-with-target"),
+        pytest.param([LOAD, replace(SEND, bits=8)], "writes no register", id="effect-with-width"),
         pytest.param([LOAD], r"never writes \['out'\]", id="silent"),
     ],
 )
@@ -135,11 +142,53 @@ class TestDescription:
         with pytest.raises(ValueError, match=f"not a neuron program: '{missing}'"):
             Program.from_dict(description)
 
-    def test_an_infinite_width_raises_value_error(self) -> None:
-        description = program(LOAD, SEND).to_dict()
-        description["inputs"][0][1] = float("inf")
-        with pytest.raises(ValueError, match="not a neuron program"):
+    @pytest.mark.parametrize("number", [True, 1.0, 1.5, float("nan"), float("inf"), "1", None, [1]])
+    @pytest.mark.parametrize("field", [3, 4])
+    def test_an_immediate_or_a_width_that_is_no_whole_number_is_refused(self, number: Any, field: int) -> None:
+        description = program(LOAD, Instruction("shift_left", "y", ("x",), 1, 9), SEND).to_dict()
+        description["instructions"][1][field] = number
+        with pytest.raises(ValueError, match=r"not a neuron program: .* is no whole number"):
             Program.from_dict(description)
+
+    @pytest.mark.parametrize("number", [True, 8.0, float("inf"), "8", None])
+    def test_a_port_whose_width_is_no_whole_number_is_refused(self, number: Any) -> None:
+        description = program(LOAD, SEND).to_dict()
+        description["inputs"][0][1] = number
+        with pytest.raises(ValueError, match=r"not a neuron program: .* is no whole number"):
+            Program.from_dict(description)
+
+    @pytest.mark.parametrize("name", [1, None, ["x"], True])
+    @pytest.mark.parametrize("field", [0, 1])
+    def test_an_operation_or_a_register_that_is_no_text_is_refused(self, name: Any, field: int) -> None:
+        description = program(LOAD, SEND).to_dict()
+        description["instructions"][0][field] = name
+        with pytest.raises(ValueError, match=r"not a neuron program: .* is no name"):
+            Program.from_dict(description)
+
+    @pytest.mark.parametrize("operation", sorted(OPERATIONS))
+    @pytest.mark.parametrize("beyond", [-1, 1, 2**70, -(2**70)])
+    def test_no_operation_takes_an_immediate_out_of_its_range(self, operation: str, beyond: int) -> None:
+        low, high = OPERATIONS[operation].immediate or (0, 0)
+        immediate = low - 1 if beyond == -1 else high + 1 if beyond == 1 else beyond
+        operands = tuple("x" for _ in range(OPERATIONS[operation].operands))
+        target, bits = ("y", 8) if OPERATIONS[operation].result else ("", 0)
+        with pytest.raises(ValueError, match=rf"\({operation}\): immediate {immediate} is not in {low}\.\.{high}"):
+            program(LOAD, Instruction(operation, target, operands, immediate, bits), SEND)
+
+    @pytest.mark.parametrize(
+        ("operation", "found"),
+        [
+            (name, each.operands + more)
+            for name, each in sorted(OPERATIONS.items())
+            for more in (-1, 1)
+            if each.operands + more >= 0
+        ],
+    )
+    def test_no_operation_takes_fewer_or_more_operands(self, operation: str, found: int) -> None:
+        count = OPERATIONS[operation].operands
+        target, bits = ("y", 8) if OPERATIONS[operation].result else ("", 0)
+        with pytest.raises(ValueError, match=rf"\({operation}\): {count} operands, found {found}"):
+            program(LOAD, Instruction(operation, target, ("x",) * found, 0, bits), SEND)
 
     @pytest.mark.parametrize("bits", [-3, 0, 1, 64])
     def test_a_port_is_as_wide_as_a_register_may_be(self, bits: int) -> None:

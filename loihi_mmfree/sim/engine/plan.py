@@ -36,7 +36,7 @@ from loihi_mmfree.sim.engine.kernels.conventions import (
     sum_tables_words,
     vector_planes_bytes,
 )
-from loihi_mmfree.sim.engine.kernels.programs.assemble import IMMEDIATE, WIDTH, Assembled, assemble
+from loihi_mmfree.sim.engine.kernels.programs.assemble import WIDTH, Assembled, assemble
 from loihi_mmfree.sim.engine.kernels.programs.structure import Structure
 
 LARGEST_SUM = 2**31
@@ -319,7 +319,7 @@ class _Planner:
         if len(links) > LINKS:
             raise NotPlannedError(f"{node.name} has more than {LINKS} inputs, outputs, states and parameters")
         self.structures.append((len(self.steps.rows), self._structure(node, assembled, slots)))
-        code, first = self.code.extend(assembled.code.tolist()), self.links.extend(links)
+        code, first = self.code.extend(assembled.numbers.tolist()), self.links.extend(links)
         row = [Step.GROUP, node.size, 0, code, first, first + len(links), int(everywhere)]
         self._counting_step(row, node.name, assembled.fixed_counts)
         for port in node.outputs:
@@ -339,7 +339,7 @@ class _Planner:
     def _structure(self, node: NeuronGroup, assembled: Assembled, slots: list[Slot]) -> Structure:
         program = node.program
         return Structure(
-            code=tuple(map(tuple, assembled.code[:, :IMMEDIATE].tolist())),
+            instructions=assembled.instructions,
             fixed=tuple((register, value.size > 1) for register, value in assembled.fixed),
             inputs=tuple(each.width == node.size for each in slots),
             outputs=len(program.outputs),

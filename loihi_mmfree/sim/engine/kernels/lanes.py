@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from llvmlite import ir
@@ -131,6 +132,24 @@ class Lanes:
         """Store a vector that is aligned to its elements."""
         pointer = self.builder.inttoptr(address, value.type.as_pointer())
         self.builder.store(value, pointer, align=value.type.element.width // 8)
+
+
+ARITHMETIC: Mapping[str, Callable[..., ir.Value]] = {
+    "add": lambda lanes, _, x, y: lanes.builder.add(x, y),
+    "sub": lambda lanes, _, x, y: lanes.builder.sub(x, y),
+    "mul": lambda lanes, _, x, y: lanes.builder.mul(x, y),
+    "shift_left": lambda lanes, distance, x: lanes.builder.shl(x, distance),
+    "shift_right": lambda lanes, distance, x: lanes.rounding_shift(x, distance),
+    "high_bits": lambda lanes, count, x: lanes.builder.ashr(x, count),
+    "low_bits": lambda lanes, count, x: lanes.builder.and_(x, lanes.low_mask(count)),
+    "absolute": lambda lanes, _, x: lanes.absolute(x),
+    "min": lambda lanes, _, x, y: lanes.extreme("smin", x, y),
+    "max": lambda lanes, _, x, y: lanes.extreme("smax", x, y),
+    "lerp": lambda lanes, bits, weight, x, y: lanes.lerp(weight, x, y, bits),
+    "exponent": lambda lanes, bits, x: lanes.exponent(x, bits),
+    "mantissa": lambda lanes, bits, x: lanes.mantissa(x, bits),
+}
+"""Operation -> function (Lanes, immediate, *operands), all as wide as the operation computes."""
 
 
 def load_word(builder: ir.IRBuilder, address: ir.Value, number: int, kind: Any = LONG) -> ir.Value:

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 
 from loihi_mmfree.fixedpoint.interpreter import Machine, run_program
+from loihi_mmfree.fixedpoint.intervals import Interval
+from loihi_mmfree.fixedpoint.operations import OPERATIONS, Named, Operand, Operation, Result
 from loihi_mmfree.fixedpoint.program import Instruction, Port, Program, ProgramBuilder
 
 pytest.importorskip("numba")
 
 from loihi_mmfree.sim.engine.kernels.conventions import MESSAGE_FAULT, SHIFT_FAULT, TABLE_FAULT
+from loihi_mmfree.sim.engine.kernels.lanes import ARITHMETIC
 from loihi_mmfree.sim.engine.kernels.programs.assemble import assemble
-from loihi_mmfree.sim.engine.kernels.programs.ranges import widths_hold
+from loihi_mmfree.sim.engine.kernels.programs.ranges import NARROW_BITS, RULES, Rule, widths_hold
 from loihi_mmfree.sim.engine.kernels.programs.structure import Structure
 from loihi_mmfree.sim.engine.kernels.runtime.native import CompiledPrograms
 
@@ -45,7 +48,7 @@ def run_compiled(
     shape = next(iter(inputs.values())).shape
     assembled = assemble(program, constants, tables, strict=True, neurons=shape[1])
     structure = Structure(
-        code=tuple(map(tuple, assembled.code[:, :5].tolist())),
+        instructions=assembled.instructions,
         fixed=tuple((register, value.size > 1) for register, value in assembled.fixed),
         inputs=(True,) * len(program.inputs),
         outputs=len(program.outputs),
@@ -68,7 +71,7 @@ def run_compiled(
         links = [each.ctypes.data for each in buffers]
         links += [number for each in stored for number in (each.ctypes.data, each.size)]
         addresses = np.array([*links, 0], dtype=np.int64)
-        function(shape[1], assembled.code.ctypes.data, addresses.ctypes.data, counters.ctypes.data)
+        function(shape[1], assembled.numbers.ctypes.data, addresses.ctypes.data, counters.ctypes.data)
         counted.append(counters[:2].copy())
         counters[:2] = 0
     return outputs, after, np.stack(counted) + assembled.fixed_counts, int(counters[2])
@@ -89,49 +92,68 @@ def assert_equal_to_specification(program: Program, constants: Arrays, tables: A
     np.testing.assert_array_equal(counted, specification.counted)
 
 
-def one_instruction(operation: str, operands: int, immediate: int, bits: int = 24) -> Program:
-    names = tuple(f"r{number}" for number in range(operands))
-    loads = tuple(Instruction("input", name, (f"in{name}",), 0, 24) for name in names)
+def one_instruction(operation: str, immediate: int = 0, bits: int = 24) -> Program:
+    """A program that sends what an operation makes of its inputs, in0, in1 and so on."""
+    inputs = range(len(OPERATIONS[operation].registers))
+    names = tuple(f"r{number}" for number in inputs)
+    loads = tuple(Instruction("input", f"r{number}", (f"in{number}",), 0, 24) for number in inputs)
     body = Instruction(operation, "result", names, immediate, bits)
     send = Instruction("send", "", ("out", "result"))
-    ports = tuple(Port(f"in{name}", 24) for name in names)
+    ports = tuple(Port(f"in{number}", 24) for number in inputs)
     return Program(ports, (Port("out", 24),), (), (*loads, body, send))
 
 
-INSTRUCTIONS = [
-    *((operation, 2, 0) for operation in ("add", "sub", "mul", "min", "max")),
-    *(("shift_left", 1, distance) for distance in (0, 1, 7)),
-    *(("shift_right", 1, distance) for distance in (0, 1, 5, 24)),
-    *(("high_bits", 1, count) for count in (0, 3, 20)),
-    *(("low_bits", 1, count) for count in (0, 3, 20)),
-    ("absolute", 1, 0),
-    *(("saturate", 1, bits) for bits in (2, 8, 16)),
-    ("select", 3, 0),
-    *(("lerp", 3, bits) for bits in (0, 1, 12)),
-    *(("exponent", 1, bits) for bits in (2, 8, 16)),
-    *(("mantissa", 1, bits) for bits in (2, 8, 16)),
-]
+def computing() -> Iterator[str]:
+    """The operations on registers alone."""
+    for name, each in OPERATIONS.items():
+        if each.result is not None and each.named is None and each.registers:
+            yield name
+
+
+def _immediates(operation: str) -> tuple[int, ...]:
+    """Immediates from the least to what 24 bits still show."""
+    low, high = OPERATIONS[operation].immediate or (0, 0)
+    return tuple(dict.fromkeys(min(low + more, high) for more in (0, 1, 6, 14, 20)))
 
 
 @pytest.mark.parametrize("size", LENGTHS)
-@pytest.mark.parametrize(("operation", "operands", "immediate"), INSTRUCTIONS)
-def test_every_instruction(operation: str, operands: int, immediate: int, size: int) -> None:
+@pytest.mark.parametrize(
+    ("operation", "immediate"), [(name, each) for name in computing() for each in _immediates(name)]
+)
+def test_every_instruction(operation: str, immediate: int, size: int) -> None:
     random = np.random.default_rng(size)
-    limit = 4095 if operation in ("mul", "lerp") else 2**23 - 1
-    program = one_instruction(operation, operands, immediate, bits=12)
-    inputs = {port.name: random.integers(-limit, limit + 1, size=(3, size)) for port in program.inputs}
-    for value in inputs.values():
-        value[0, :1], value[1, -1:] = 0, limit
+    # What a product or a shift makes of them has to fit a message.
+    largest = 2**30 >> immediate if operation == "shift_left" else 2**23 - 1
+    limit = 4095 if OPERATIONS[operation].result.intermediate and operation != "shift_left" else largest
+    inputs = {}
+    for number, each in enumerate(OPERATIONS[operation].registers):
+        low, high = each.allowed(immediate, 0) if each.allowed else (-limit, limit)
+        low, high = max(low, -limit), min(high, limit)
+        value = random.integers(low, high, size=(3, size), endpoint=True)
+        value[0, :1], value[1, -1:] = max(low, 0), high
+        inputs[f"in{number}"] = value
+    assert_equal_to_specification(one_instruction(operation, immediate, bits=12), {}, {}, inputs)
+
+
+@pytest.mark.parametrize("size", LENGTHS)
+@pytest.mark.parametrize(
+    ("operation", "immediate"),
+    [(operation, bits) for operation in ("lerp", "exponent", "mantissa") for bits in (2, 8, 12)],
+)
+def test_instructions_agree_also_on_what_the_proof_excludes(operation: str, immediate: int, size: int) -> None:
+    random = np.random.default_rng(size)
+    program = one_instruction(operation, immediate, bits=12)
+    inputs = {port.name: random.integers(-4095, 4096, size=(3, size)) for port in program.inputs}
     assert_equal_to_specification(program, {}, {}, inputs)
 
 
 @pytest.mark.parametrize("size", LENGTHS)
 def test_shift_by_a_register(size: int) -> None:
     random = np.random.default_rng(size)
-    program = one_instruction("shift_right_by", 2, 0)
+    program = one_instruction("shift_right_by")
     inputs = {
-        "inr0": random.integers(-(2**23), 2**23, size=(2, size)),
-        "inr1": random.integers(0, 40, size=(2, size)),
+        "in0": random.integers(-(2**23), 2**23, size=(2, size)),
+        "in1": random.integers(0, 40, size=(2, size)),
     }
     assert_equal_to_specification(program, {}, {}, inputs)
 
@@ -157,54 +179,48 @@ def test_table_read_outside_its_entries_is_a_fault(wrong: int) -> None:
 
 @pytest.mark.parametrize("wrong", [-1, 64])
 def test_shift_by_an_impossible_distance_is_a_fault(wrong: int) -> None:
-    program = one_instruction("shift_right_by", 2, 0)
-    inputs = {"inr0": np.array([[5, 5]]), "inr1": np.array([[1, wrong]])}
+    program = one_instruction("shift_right_by")
+    inputs = {"in0": np.array([[5, 5]]), "in1": np.array([[1, wrong]])}
     *_, fault = run_compiled(program, {}, {}, inputs, {})
     assert fault == SHIFT_FAULT
 
 
 def test_message_of_more_than_32_bits_is_a_fault() -> None:
-    program = one_instruction("shift_left", 1, 20)
-    *_, fault = run_compiled(program, {}, {}, {"inr0": np.array([[1 << 12]])}, {})
+    program = one_instruction("shift_left", 20)
+    *_, fault = run_compiled(program, {}, {}, {"in0": np.array([[1 << 12]])}, {})
     assert fault == MESSAGE_FAULT
 
 
-def random_program(seed: int) -> Program:
-    """A program of random instructions over inputs, states, constants, immediates and a table."""
+def random_program(seed: int, also: tuple[str, ...] = ()) -> Program:
+    """A program of random operations over inputs, states, constants, immediates and a table; some in any case."""
     random = np.random.default_rng(seed)
     b = ProgramBuilder()
     pool = [b.input("a", 16), b.input("b", 16), b.constant("each", 12), b.constant("all", 12), b.immediate(37)]
     pool += [b.state("s", 16), b.state("t", 16)]
 
-    def pick() -> str:
-        return b.saturate(pool[random.integers(len(pool))], 12)
+    def pick(bits: int = 12) -> str:
+        return b.saturate(pool[random.integers(len(pool))], bits)
 
-    for _ in range(25):
-        match random.integers(12):
-            case 0:
-                pool.append(b.add(pick(), pick()))
-            case 1:
-                pool.append(b.sub(pick(), pick(), bits=6))
-            case 2:
-                pool.append(b.mul(pick(), pick()))
-            case 3:
-                pool.append(b.shift(pick(), int(random.integers(-5, 6))))
-            case 4:
-                pool += b.split(pick(), int(random.integers(1, 9)))
-            case 5:
-                pool.append(b.minimum(b.absolute(pick()), pick()))
-            case 6:
-                pool.append(b.maximum(pick(), pick()))
-            case 7:
-                pool.append(b.select(pick(), pick(), pick()))
-            case 8:
-                pool.append(b.lerp(pick(), pick(), pick(), 9))
-            case 9:
-                pool += [b.exponent(pick(), 8), b.mantissa(pick(), 8)]
-            case 10:
-                pool.append(b.shift_right_by(pick(), b.minimum(b.absolute(pick()), b.immediate(20))))
-            case 11:
-                pool.append(b.table("cubes", b._emit("low_bits", [pick()], 7, 6), bits=20))
+    def operand(each: Operand, immediate: int) -> str:
+        """Any register, or one within what the operation allows."""
+        if each.allowed is None:
+            return pick()
+        low, high = each.allowed(immediate, len(TABLE))
+        assert low == 0
+        return b.write("low_bits", pick(), immediate=min((high + 1).bit_length() - 1, 11))
+
+    drawn = sorted(name for name, each in OPERATIONS.items() if each.result is not None and each.registers)
+    for name in random.choice([*drawn, *also], size=18).tolist() + list(also):
+        operation = OPERATIONS[name]
+        low, high = operation.immediate or (0, 0)
+        immediate = int(random.integers(low, min(high, low + 9), endpoint=True))
+        operands = [operand(each, immediate) for each in operation.registers]
+        if operation.named is Named.TABLE:
+            pool.append(b.table("cubes", *operands, bits=20))
+        else:
+            # One of them too narrow now and then, so that there is something to count.
+            bits = 6 if random.random() < 0.1 else None
+            pool.append(b.write(name, *operands, immediate=immediate, bits=bits))
     b.store("s", b.add(pick(), pool[5]))
     b.send("out", pool[-1])
     b.store("t", pool[0])
@@ -213,13 +229,17 @@ def random_program(seed: int) -> Program:
     return b.build()
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_random_programs(seed: int) -> None:
+def assert_random_program_agrees(program: Program, seed: int) -> None:
     random = np.random.default_rng(1000 + seed)
     size = int(random.choice(LENGTHS))
     constants = {"each": random.integers(-2047, 2048, size=size), "all": np.array([99])}
     inputs = {name: random.integers(-(2**15), 2**15, size=(4, size)) for name in "ab"}
-    assert_equal_to_specification(random_program(seed), constants, {"cubes": TABLE}, inputs)
+    assert_equal_to_specification(program, constants, {"cubes": TABLE}, inputs)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_programs(seed: int) -> None:
+    assert_random_program_agrees(random_program(seed), seed)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -231,8 +251,9 @@ def test_widths_that_are_proven_hold(seed: int) -> None:
     )
     extremes = np.array([-(2**15) + 1, 2**15 - 1, 0, -1, 1])
     machine = Machine(constants, {"cubes": TABLE}, strict=True)
-    states = {port.name: random.choice(extremes, size=64) for port in program.states}
-    run_program(program, machine, {name: random.choice(extremes, size=(50, 64)) for name in "ab"}, states)
+    for _ in range(20):
+        states = {port.name: random.choice(extremes, size=64) for port in program.states}
+        run_program(program, machine, {name: random.choice(extremes, size=(1, 64)) for name in "ab"}, states)
     if widths_hold(program, constants, {"cubes": TABLE}):
         assert machine.counters.overflows == 0
 
@@ -254,9 +275,9 @@ def test_a_program_is_proven_by_its_declared_widths() -> None:
     [
         pytest.param(requantizer(bits=30), id="a register that can overflow"),
         pytest.param(table_program(), id="a table that can be read outside"),
-        pytest.param(one_instruction("shift_left", 1, 20, bits=60), id="a message that can be too wide"),
-        pytest.param(one_instruction("mantissa", 1, 8), id="a mantissa of what can be negative"),
-        pytest.param(one_instruction("lerp", 3, 12, bits=24), id="a weight that can be beyond one"),
+        pytest.param(one_instruction("shift_left", 20, bits=60), id="a message that can be too wide"),
+        pytest.param(one_instruction("mantissa", 8), id="a mantissa of what can be negative"),
+        pytest.param(one_instruction("lerp", 12, bits=24), id="a weight that can be beyond one"),
     ],
 )
 def test_what_declared_widths_leave_open_is_not_proven(program: Program) -> None:
@@ -287,3 +308,58 @@ def test_any_processor_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_equal_to_specification(requantizer(), {}, {}, {"sum": values})
     test_random_programs(3)
     compile_structure.cache_clear()
+
+
+NEGATE = Operation(
+    (Operand("a"),), "-a", Result(lambda _, a: -a, lambda _, a: Interval(-a.high, -a.low), width=lambda _, a: a)
+)
+
+
+class TestANewOperation:
+    """Each part of the kernels that lacks a rule for it refuses it by name; with rules it runs."""
+
+    @pytest.fixture(autouse=True)
+    def negate(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(OPERATIONS, "negate", NEGATE)  # type: ignore[arg-type]
+
+    @pytest.fixture
+    def ranged(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        rule = Rule(lambda _, x: (-x[1], -x[0]), lambda _, bits: bits > NARROW_BITS)
+        monkeypatch.setitem(RULES, "negate", rule)  # type: ignore[arg-type]
+
+    def test_the_proof_by_declared_widths_refuses_it(self) -> None:
+        with pytest.raises(NotImplementedError, match=r"ranges\.py\) has no rule for the operation 'negate'"):
+            widths_hold(one_instruction("negate"), {}, {})
+
+    def test_the_assembler_refuses_it(self) -> None:
+        with pytest.raises(NotImplementedError, match="assembler of the kernels .* 'negate'"):
+            assemble(one_instruction("negate"), {}, {}, strict=True, neurons=1)
+
+    @pytest.mark.usefixtures("ranged")
+    def test_the_code_generator_refuses_it(self) -> None:
+        with pytest.raises(NotImplementedError, match="code generator of the kernels .* 'negate'"):
+            run_compiled(one_instruction("negate"), {}, {}, {"in0": np.array([[1]])}, {})
+
+    @pytest.mark.usefixtures("ranged")
+    @pytest.mark.parametrize("seed", range(3))
+    def test_with_rules_random_programs_draw_it_and_agree(
+        self, monkeypatch: pytest.MonkeyPatch, seed: int
+    ) -> None:
+        write = lambda lanes, _, x: lanes.builder.sub(lanes.like(0, x), x)  # noqa: E731
+        monkeypatch.setitem(ARITHMETIC, "negate", write)  # type: ignore[arg-type]
+        program = random_program(seed, also=("negate",))
+        assert "negate" in {each.operation for each in program.instructions}
+        assert_random_program_agrees(program, seed)
+
+    def test_an_operation_on_a_constant_beside_registers_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        scale = Operation(
+            (Operand("a"),),
+            "a * c",
+            Result(lambda _, c, a: c * a, lambda _, c, a: a, width=lambda _, a: a),
+            Named.CONSTANT,
+        )
+        monkeypatch.setitem(OPERATIONS, "scale", scale)  # type: ignore[arg-type]
+        b = ProgramBuilder()
+        b.send("out", b.write("scale", "gain", b.input("a", 8)))
+        with pytest.raises(NotImplementedError, match="assembler of the kernels .* 'scale' of a constant"):
+            assemble(b.build(), {"gain": np.array([3])}, {}, strict=True, neurons=1)

@@ -11,14 +11,15 @@ wherever they suffice, and without further checks; if not, it counts every overf
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from llvmlite import ir
 
+from loihi_mmfree.fixedpoint.operations import rule_for
 from loihi_mmfree.sim.engine.kernels.conventions import MESSAGE_FAULT, SHIFT_FAULT, TABLE_FAULT
-from loihi_mmfree.sim.engine.kernels.lanes import FLAG, INT, LONG, Lanes, load_word
-from loihi_mmfree.sim.engine.kernels.programs.assemble import BITS, IMMEDIATE, WIDTH, Code
+from loihi_mmfree.sim.engine.kernels.lanes import ARITHMETIC, FLAG, INT, LONG, Lanes, load_word
+from loihi_mmfree.sim.engine.kernels.programs.assemble import BITS, IMMEDIATE, WIDTH
 from loihi_mmfree.sim.engine.kernels.programs.structure import Lane, Structure
 
 LANES = 16
@@ -30,10 +31,10 @@ _FUNCTION = ir.FunctionType(ir.VoidType(), [LONG, LONG, LONG, LONG])
 def write_programs(functions: dict[str, Structure]) -> str:
     """Return LLVM assembly of a module of functions.
 
-    A function has the C signature void (int64 neurons, address of code int64 [instructions, WIDTH], address
+    A function has the C signature void (int64 neurons, address of numbers int64 [instructions, WIDTH], address
     of addresses int64 [...], address of counters int64 [3]). The addresses are those of inputs and outputs
     (int32), states and fixed registers (int64), then address (int32) and length of each table. The counters
-    are saturations, overflows, and bits of faults (`layout.TABLE_FAULT` and so on).
+    are saturations, overflows, and bits of faults (`conventions.TABLE_FAULT` and so on).
     """
     module = ir.Module("neuron_programs")
     for name, structure in functions.items():
@@ -47,7 +48,7 @@ class _Writer:
     def __init__(self, module: ir.Module, name: str, structure: Structure) -> None:
         self.structure = structure
         self.function = ir.Function(module, _FUNCTION, name)
-        self.neurons, self.code, addresses, self.counters = self.function.args
+        self.neurons, self.numbers, addresses, self.counters = self.function.args
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
         self.pointers = [load_word(self.builder, addresses, number) for number in range(structure.addresses)]
 
@@ -144,7 +145,7 @@ class _Body:
     """
 
     def __init__(self, writer: _Writer, count: int, proven: bool) -> None:
-        self.structure, self.builder, self.code = writer.structure, writer.builder, writer.code
+        self.structure, self.builder, self.numbers = writer.structure, writer.builder, writer.numbers
         self.lanes, self.proven = Lanes(writer.builder, count), proven
         self.count_kind = INT if proven else LONG
         structure, pointers = self.structure, iter(writer.pointers)
@@ -168,24 +169,24 @@ class _Body:
                 value = load_word(self.builder, self.fixed[number], 0)
                 self.registers[register] = lanes.splat(lanes.cast(value, self._fixed_kind(number)))
         self.immediates, self.widths, self.shared = [], [], {}
-        for number, (code, _, first, *_) in enumerate(self.structure.code):
+        for number, (operation, _, first, *_) in enumerate(self.structure.instructions):
             kind = INT if self._lane(number) == Lane.NARROW else LONG
-            value = load_word(self.builder, self.code, number * WIDTH + IMMEDIATE)
+            value = load_word(self.builder, self.numbers, number * WIDTH + IMMEDIATE)
             self.immediates.append(lanes.splat(lanes.cast(value, kind)))
             self.widths.append(self._width(number))
-            if code == Code.INPUT and not self.structure.inputs[first]:
+            if operation == "input" and not self.structure.inputs[first]:
                 value = load_word(self.builder, self.inputs[first], 0, INT)
                 self.shared[number] = lanes.splat(lanes.cast(value, kind))
 
     def _width(self, number: int) -> tuple[ir.Value, ir.Value]:
         """Return half of what a register of the declared width can hold, and all of it."""
         one = self.lanes.number(1, LONG)
-        bits = self.lanes.splat(load_word(self.builder, self.code, number * WIDTH + BITS))
+        bits = self.lanes.splat(load_word(self.builder, self.numbers, number * WIDTH + BITS))
         half = self.builder.shl(one, self.builder.sub(bits, one))
         return half, self.builder.add(half, half)
 
     def _fixed_kind(self, number: int) -> ir.IntType:
-        return LONG if self._lane(len(self.structure.code) + number) == Lane.WIDE else INT
+        return LONG if self._lane(len(self.structure.instructions) + number) == Lane.WIDE else INT
 
     def _at(self, pointer: ir.Value, kind: ir.IntType) -> ir.Value:
         return self.builder.add(pointer, self.builder.mul(self.index, LONG(kind.width // 8)))
@@ -194,15 +195,10 @@ class _Body:
         """Note the neurons with an input or state beyond +-(2**(bits-1) - 1)."""
         builder, lanes, (outside,) = self.builder, self.lanes, carried
         self.index = index
-        for number, (code, _, operand, *_) in enumerate(self.structure.code):
-            if code == Code.STATE:
-                value = lanes.load(self._at(self.states[operand], LONG), LONG)
-            elif code == Code.INPUT and number in self.shared:
-                value = self.shared[number]
-            elif code == Code.INPUT:
-                value = lanes.load(self._at(self.inputs[operand], INT), INT)
-            else:
+        for number, (operation, _, operand, *_) in enumerate(self.structure.instructions):
+            if operation not in _READERS:
                 continue
+            value = _READERS[operation](self, number, operand)
             half = self.widths[number][0]
             limit = lanes.cast(builder.sub(half, lanes.like(1, half)), value.type.element)
             wrong = builder.icmp_unsigned(">", builder.add(value, limit), builder.add(limit, limit))
@@ -219,17 +215,16 @@ class _Body:
                 value = lanes.load(self._at(self.fixed[number], LONG), LONG)
                 self.registers[register] = lanes.cast(value, self._fixed_kind(number))
         stores = []
-        for number, (code, target, *operands) in enumerate(self.structure.code):
-            match Code(code):
-                case Code.STORE:
-                    stores.append((self.states[operands[0]], self.registers[operands[1]]))
-                case Code.SEND:
-                    self._send(self.outputs[operands[0]], self.registers[operands[1]])
-                case _:
-                    kind = LONG if self._lane(number) == Lane.WIDE else INT
-                    value = lanes.cast(self._evaluate(number, Code(code), operands), kind)
-                    self.registers[target] = value
-                    self._check(number, value)
+        for number, (operation, target, *operands) in enumerate(self.structure.instructions):
+            if operation == "store":
+                stores.append((self.states[operands[0]], self.registers[operands[1]]))
+            elif operation == "send":
+                self._send(self.outputs[operands[0]], self.registers[operands[1]])
+            else:
+                kind = LONG if self._lane(number) == Lane.WIDE else INT
+                value = lanes.cast(self._evaluate(number, operation, operands), kind)
+                self.registers[target] = value
+                self._check(number, value)
         # Only now: a state is read as the last time step left it.
         for pointer, value in stores:
             lanes.store(lanes.cast(value, LONG), self._at(pointer, LONG))
@@ -256,72 +251,65 @@ class _Body:
             self._fault(self.builder.icmp_signed("!=", wide, value), MESSAGE_FAULT)
         self.lanes.store(narrow, self._at(pointer, INT))
 
-    def _table(self, pointer: ir.Value, length: ir.Value, index: ir.Value) -> ir.Value:
+    def _evaluate(self, number: int, operation: str, operands: list[int]) -> ir.Value:
+        """Return what an instruction computes, as wide as it computes it."""
+        if operation in SPECIAL:
+            return SPECIAL[operation](self, number, *operands)
+        rule = rule_for(ARITHMETIC, operation, "the code generator of the kernels (kernels/lanes.py)")
+        return rule(self.lanes, self.immediates[number], *(self._operand(number, each) for each in operands))
+
+    def _operand(self, number: int, register: int) -> ir.Value:
+        """Return a register as wide as an instruction computes."""
+        kind = INT if self._lane(number) == Lane.NARROW else LONG
+        return self.lanes.cast(self.registers[register], kind)
+
+    def input(self, number: int, place: int) -> ir.Value:
+        """Load what arrives."""
+        if number in self.shared:
+            return self.shared[number]
+        return self.lanes.load(self._at(self.inputs[place], INT), INT)
+
+    def state(self, _: int, place: int) -> ir.Value:
+        """Load a state."""
+        return self.lanes.load(self._at(self.states[place], LONG), LONG)
+
+    def table(self, _: int, place: int, register: int) -> ir.Value:
+        """Look up entries of a table."""
+        (pointer, length), index = self.tables[place], self.registers[register]
         if not self.proven:
             outside = self.builder.icmp_unsigned(">=", index, self.lanes.splat(length))
             self._fault(outside, TABLE_FAULT)
             index = self.builder.select(outside, self.lanes.like(0, index), index)
         return self.lanes.lookup(pointer, index)
 
-    def _evaluate(self, number: int, code: Code, operands: list[int]) -> ir.Value:
-        """Return what an instruction computes, as wide as it computes it."""
-        lanes = self.lanes
-        match code:
-            case Code.INPUT if number in self.shared:
-                return self.shared[number]
-            case Code.INPUT:
-                return lanes.load(self._at(self.inputs[operands[0]], INT), INT)
-            case Code.STATE:
-                return lanes.load(self._at(self.states[operands[0]], LONG), LONG)
-            case Code.TABLE:
-                return self._table(*self.tables[operands[0]], self.registers[operands[1]])
-            case Code.SELECT:
-                condition, *ends = (self.registers[each] for each in operands)
-                yes = self.builder.icmp_signed(">=", condition, lanes.like(0, condition))
-                kind = INT if self._lane(number) == Lane.NARROW else LONG
-                return self.builder.select(yes, *(lanes.cast(each, kind) for each in ends))
-            case _:
-                return self._arithmetic(number, code, operands)
+    def select(self, number: int, condition: int, *ends: int) -> ir.Value:
+        """Choose between two registers by the sign of a third, which keeps its own width."""
+        sign = self.registers[condition]
+        yes = self.builder.icmp_signed(">=", sign, self.lanes.like(0, sign))
+        return self.builder.select(yes, *(self._operand(number, each) for each in ends))
 
-    def _arithmetic(self, number: int, code: Code, operands: list[int]) -> ir.Value:
-        builder, lanes, immediate = self.builder, self.lanes, self.immediates[number]
-        kind = immediate.type.element
-        # An operand that the instruction does not have is given as register 0, which may not exist yet.
-        x, y, w = (lanes.cast(self.registers[each], kind) if each in self.registers else None for each in operands)
-        match code:
-            case Code.ADD:
-                return builder.add(x, y)
-            case Code.SUB:
-                return builder.sub(x, y)
-            case Code.MUL:
-                return builder.mul(x, y)
-            case Code.SHIFT_LEFT:
-                return builder.shl(x, immediate)
-            case Code.SHIFT_RIGHT:
-                return lanes.rounding_shift(x, immediate)
-            case Code.SHIFT_RIGHT_BY:
-                self._fault(builder.icmp_unsigned(">=", y, lanes.like(64, y)), SHIFT_FAULT)
-                return lanes.rounding_shift(x, builder.and_(y, lanes.like(63, y)))
-            case Code.HIGH_BITS:
-                return builder.ashr(x, immediate)
-            case Code.LOW_BITS:
-                return builder.and_(x, lanes.low_mask(immediate))
-            case Code.ABSOLUTE:
-                return lanes.absolute(x)
-            case Code.MIN:
-                return lanes.extreme("smin", x, y)
-            case Code.MAX:
-                return lanes.extreme("smax", x, y)
-            case Code.SATURATE:
-                value = lanes.saturate(x, immediate)
-                clamped = builder.icmp_signed("!=", value, x)
-                self.saturations = builder.add(self.saturations, self._ones(clamped))
-                return value
-            case Code.LERP:
-                return lanes.lerp(x, y, w, immediate)
-            case Code.EXPONENT:
-                return lanes.exponent(x, immediate)
-            case Code.MANTISSA:
-                return lanes.mantissa(x, immediate)
-            case _:
-                raise AssertionError(code)
+    def saturate(self, number: int, register: int) -> ir.Value:
+        """Clamp and count what is clamped."""
+        before = self._operand(number, register)
+        value = self.lanes.saturate(before, self.immediates[number])
+        clamped = self.builder.icmp_signed("!=", value, before)
+        self.saturations = self.builder.add(self.saturations, self._ones(clamped))
+        return value
+
+    def shift_right_by(self, number: int, register: int, by: int) -> ir.Value:
+        """Shift by what a register holds."""
+        value, distance = self._operand(number, register), self._operand(number, by)
+        most = self.lanes.like(64, distance)
+        self._fault(self.builder.icmp_unsigned(">=", distance, most), SHIFT_FAULT)
+        return self.lanes.rounding_shift(value, self.builder.and_(distance, self.lanes.like(63, distance)))
+
+
+_READERS: Mapping[str, Callable[..., ir.Value]] = {"input": _Body.input, "state": _Body.state}
+SPECIAL: Mapping[str, Callable[..., ir.Value]] = {
+    **_READERS,
+    "table": _Body.table,
+    "select": _Body.select,
+    "saturate": _Body.saturate,
+    "shift_right_by": _Body.shift_right_by,
+}
+"""Operations that are more than arithmetic on registers of one width."""

@@ -1,6 +1,6 @@
 """Whether the declared widths of what a program reads prove those of everything it computes.
 
-The proof of `fixedpoint.intervals` follows each neuron from the ranges of the whole network. This one asks
+The proof of `fixedpoint.proof` follows each neuron from the ranges of the whole network. This one asks
 less and takes microseconds: one range for all neurons, from the declared widths alone. Where it holds, a
 kernel checks what arrives, and nothing else. Imports no numba.
 """
@@ -8,15 +8,40 @@ kernel checks what arrives, and nothing else. Imports no numba.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from loihi_mmfree.fixedpoint.arithmetic import Integers
-from loihi_mmfree.fixedpoint.program import MAX_REGISTER_BITS, Instruction, Program
+from loihi_mmfree.fixedpoint.operations import MAX_REGISTER_BITS, OPERATIONS, Named, rule_for
+from loihi_mmfree.fixedpoint.program import Instruction, Program
 
 Range = tuple[int, int]
 
 LIMIT = 1 << (MAX_REGISTER_BITS - 1)
 """No intermediate of the specification reaches this."""
 MESSAGE_BITS = 32
+NARROW_BITS = 31
+"""A register of so many bits is held in a lane of 32, with room to add the half of a rounding shift."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the kernels know of an operation before they write it.
+
+    Parameters
+    ----------
+    range : callable (immediate, *Ranges) -> Range or None
+        Where its result lies; None if something about it cannot be promised. A table is given as its array.
+    wide : callable (immediate, *bits) -> bool
+        Whether it computes in 64 bits though its result fits 32, by the declared widths of its operands.
+    """
+
+    range: Callable[..., Range | None]
+    wide: Callable[..., bool]
+
+
+def rule_of(each: Instruction) -> Rule:
+    """Return what the kernels know of an instruction's operation."""
+    return rule_for(RULES, each.operation, "the assembler of the kernels (kernels/programs/ranges.py)")
 
 
 def widths_hold(program: Program, constants: Mapping[str, Integers], tables: Mapping[str, Integers]) -> bool:
@@ -32,12 +57,16 @@ def widths_hold(program: Program, constants: Mapping[str, Integers], tables: Map
     """
     ranges: dict[str, Range] = {}
     for each in program.instructions:
-        if not each.target:
-            if each.operation == "send" and not _fits(ranges[each.operands[1]], MESSAGE_BITS):
+        operation = OPERATIONS[each.operation]
+        if operation.result is None:
+            if operation.named is Named.OUTPUT and not _fits(ranges[each.registers[0]], MESSAGE_BITS):
                 return False
             continue
-        found = _evaluate(each, ranges, constants, tables)
-        if found is None or not _fits(found, each.bits):
+        arguments: list[Range | Integers] = [ranges[name] for name in each.registers]
+        if operation.named is not None:
+            arguments.insert(0, _named(each, operation.named, constants, tables))
+        found = rule_of(each).range(each.immediate, *arguments)
+        if found is None or found[0] <= -LIMIT or found[1] >= LIMIT or not _fits(found, each.bits):
             return False
         ranges[each.target] = found
     return True
@@ -47,30 +76,24 @@ def _fits(found: Range, bits: int) -> bool:
     return -(1 << (bits - 1)) <= found[0] and found[1] < 1 << (bits - 1)
 
 
-def _evaluate(
-    each: Instruction,
-    ranges: Mapping[str, Range],
-    constants: Mapping[str, Integers],
-    tables: Mapping[str, Integers],
-) -> Range | None:
-    """Return the range of a register, or None if something about it cannot be promised."""
-    match each.operation:
-        case "input" | "state":
-            limit = (1 << (each.bits - 1)) - 1
-            return -limit, limit
-        case "constant":
-            values = constants[each.operands[0]]
-            return int(values.min()), int(values.max())
-        case "immediate":
-            return each.immediate, each.immediate
-        case "table":
-            table, (low, high) = tables[each.operands[0]], ranges[each.operands[1]]
-            if low < 0 or high >= len(table):
-                return None
-            return int(table[low : high + 1].min()), int(table[low : high + 1].max())
-        case operation:
-            found = _RULES[operation](each.immediate, *(ranges[name] for name in each.operands))
-            return found if found is None or (found[0] > -LIMIT and found[1] < LIMIT) else None
+def _named(
+    each: Instruction, named: Named, constants: Mapping[str, Integers], tables: Mapping[str, Integers]
+) -> Range | Integers:
+    """Return what is known of what an instruction loads by name."""
+    if named is Named.TABLE:
+        return tables[each.operands[0]]
+    if named is Named.CONSTANT:
+        values = constants[each.operands[0]]
+        return int(values.min()), int(values.max())
+    limit = (1 << (each.bits - 1)) - 1
+    return -limit, limit
+
+
+def _table(_: int, table: Integers, index: Range) -> Range | None:
+    low, high = index
+    if low < 0 or high >= len(table):
+        return None
+    return int(table[low : high + 1].min()), int(table[low : high + 1].max())
 
 
 def _mul(_: int, x: Range, y: Range) -> Range:
@@ -112,21 +135,52 @@ def _mantissa(bits: int, x: Range) -> Range | None:
     return (0, (1 << bits) - 1) if x[0] >= 0 else None
 
 
-_RULES: Mapping[str, Callable[..., Range | None]] = {
-    "add": lambda _, x, y: (x[0] + y[0], x[1] + y[1]),
-    "sub": lambda _, x, y: (x[0] - y[1], x[1] - y[0]),
-    "mul": _mul,
-    "shift_left": lambda distance, x: (x[0] << distance, x[1] << distance),
-    "shift_right": _rounding_shift,
-    "shift_right_by": _shift_right_by,
-    "high_bits": lambda count, x: (x[0] >> count, x[1] >> count),
-    "low_bits": lambda count, x: (0, (1 << count) - 1),
-    "absolute": _absolute,
-    "min": lambda _, x, y: (min(x[0], y[0]), min(x[1], y[1])),
-    "max": lambda _, x, y: (max(x[0], y[0]), max(x[1], y[1])),
-    "saturate": _saturate,
-    "select": lambda _, condition, x, y: (min(x[0], y[0]), max(x[1], y[1])),
-    "lerp": _lerp,
-    "exponent": _exponent,
-    "mantissa": _mantissa,
+def _wide(immediate: int, *bits: int) -> bool:
+    return max(bits) > NARROW_BITS or immediate > NARROW_BITS - 1
+
+
+def _wide_ends(_: int, condition: int, *ends: int) -> bool:
+    return max(ends) > NARROW_BITS
+
+
+def _wide_lerp(immediate: int, weight: int, *ends: int) -> bool:
+    # |w a + (1 - w) b|, rounded, stays below this power of two.
+    return max(ends) - 1 + immediate > NARROW_BITS
+
+
+def _loaded(_: int, value: Range) -> Range:
+    return value
+
+
+def _always(*_: int) -> bool:
+    return True
+
+
+def _never(*_: int) -> bool:
+    return False
+
+
+RULES: Mapping[str, Rule] = {
+    "input": Rule(_loaded, _never),
+    "state": Rule(_loaded, _never),
+    "constant": Rule(_loaded, _never),
+    "immediate": Rule(lambda value: (value, value), _never),
+    "add": Rule(lambda _, x, y: (x[0] + y[0], x[1] + y[1]), _wide),
+    "sub": Rule(lambda _, x, y: (x[0] - y[1], x[1] - y[0]), _wide),
+    "mul": Rule(_mul, _wide),
+    "shift_left": Rule(lambda distance, x: (x[0] << distance, x[1] << distance), _wide),
+    "shift_right": Rule(_rounding_shift, _wide),
+    "shift_right_by": Rule(_shift_right_by, _always),
+    "high_bits": Rule(lambda count, x: (x[0] >> count, x[1] >> count), _wide),
+    "low_bits": Rule(lambda count, x: (0, (1 << count) - 1), _wide),
+    "absolute": Rule(_absolute, _wide),
+    "min": Rule(lambda _, x, y: (min(x[0], y[0]), min(x[1], y[1])), _wide),
+    "max": Rule(lambda _, x, y: (max(x[0], y[0]), max(x[1], y[1])), _wide),
+    "saturate": Rule(_saturate, _wide),
+    "select": Rule(lambda _, condition, x, y: (min(x[0], y[0]), max(x[1], y[1])), _wide_ends),
+    "lerp": Rule(_lerp, _wide_lerp),
+    "exponent": Rule(_exponent, _always),
+    "mantissa": Rule(_mantissa, _always),
+    "table": Rule(_table, _never),
 }
+"""Operation that writes a register -> rule."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any, TypeAlias
 
 
 class Lane(IntEnum):
@@ -17,14 +18,18 @@ class Lane(IntEnum):
     """64 bits."""
 
 
+Row: TypeAlias = tuple[Any, ...]
+"""An instruction as (operation, target, *operands): registers by number; of a named operand, the position of the
+input, state, table or output in the program's own list."""
+
+
 @dataclass(frozen=True)
 class Structure:
     """What a compiled function depends on.
 
     Parameters
     ----------
-    code : tuple of (code, target, first, second, third)
-        Of each instruction.
+    instructions : tuple of Row
     fixed : tuple of (register, one for each neuron)
     inputs : tuple of bool
         Whether an input has one value for each neuron.
@@ -37,7 +42,7 @@ class Structure:
         widths are no proof that all registers are (`ranges.widths_hold`).
     """
 
-    code: tuple[tuple[int, ...], ...]
+    instructions: tuple[Row, ...]
     fixed: tuple[tuple[int, bool], ...]
     inputs: tuple[bool, ...]
     outputs: int
