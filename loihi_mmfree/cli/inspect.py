@@ -13,6 +13,7 @@ from loihi_mmfree.errors import UsageError
 from loihi_mmfree.files import require_writable, write_whole
 
 if TYPE_CHECKING:
+    from loihi_mmfree.ir.graph import Graph
     from loihi_mmfree.place.traffic import Traffic
     from loihi_mmfree.report.summary import BlockSummary, CoreSummary, Summary
 
@@ -23,7 +24,10 @@ FULLEST_CORES = 5
 def inspect(
     net: Path = typer.Argument(..., metavar="NET", help="Folder of a compiled network."),
     program: str | None = typer.Option(
-        None, "--program", metavar="NODE", help="Print the neuron program of a node."
+        None,
+        "--program",
+        metavar="NODE",
+        help="Show one neuron group: its program and what surrounds it.",
     ),
     nodes: bool = typer.Option(False, "--nodes", help="List every node, not only totals per block."),
     cores: bool = typer.Option(False, "--cores", help="List every core, not only the fullest."),
@@ -34,20 +38,18 @@ def inspect(
 ) -> None:
     """Show what a network consists of and where it lies: blocks, chips, cores, traffic, formats, depth."""
     from loihi_mmfree import api
-    from loihi_mmfree.fixedpoint.listing import listing
-    from loihi_mmfree.ir.nodes import NeuronGroup
     from loihi_mmfree.place.traffic import traffic
     from loihi_mmfree.report.summary import summarize
 
+    if program is not None:
+        others = [name for name, given in (("--nodes", nodes), ("--cores", cores), ("--html", html)) if given]
+        if others:
+            raise UsageError(f"--program shows one node and goes with --json only, not with {', '.join(others)}")
     if html is not None:
         require_writable(html.absolute().parent, "--html")
     loaded = api.load(net)
     if program is not None:
-        node = loaded.graph.by_name.get(program)
-        if not isinstance(node, NeuronGroup):
-            groups = ", ".join(each.name for each in loaded.graph if isinstance(each, NeuronGroup))
-            raise UsageError(f"--program {program}: no such neuron group; there are {groups}")
-        typer.echo(listing(node.program))
+        _print_program(loaded.graph, program, as_json)
         return
     summary = summarize(loaded)
     moved = traffic(loaded.graph, loaded.placed.chip, loaded.placed.placement)
@@ -64,6 +66,23 @@ def inspect(
     _print_totals(summary, moved)
     if as_json:
         print_json(summary.to_dict())
+
+
+def _print_program(graph: Graph, name: str, as_json: bool) -> None:
+    from loihi_mmfree.cli.program_page import program_lines, shortened
+    from loihi_mmfree.ir.nodes import NeuronGroup
+    from loihi_mmfree.report.program import describe_program
+
+    node = graph.by_name.get(name)
+    if not isinstance(node, NeuronGroup):
+        groups = [each.name for each in graph if isinstance(each, NeuronGroup)]
+        near = sorted(groups, key=lambda group: (not (name in group or group in name), groups.index(group)))
+        what = "no such node" if node is None else f"a {type(node).__name__} has no program"
+        raise UsageError(f"--program {name}: {what}; neuron groups are {shortened(near, '--nodes lists all')}")
+    described = describe_program(graph, node)
+    typer.echo("\n".join(program_lines(described)))
+    if as_json:
+        print_json(described.to_dict())
 
 
 def _print_blocks(title: str, summary: Summary) -> None:

@@ -1,4 +1,4 @@
-"""A new operation is one entry of the table: whoever reads the table knows it, and without the entry nobody does."""
+"""A new operation is one entry of the table: whoever reads the table knows it, without the entry nobody does."""
 
 from __future__ import annotations
 

@@ -332,12 +332,12 @@ class TestANewOperation:
             widths_hold(one_instruction("negate"), {}, {})
 
     def test_the_assembler_refuses_it(self) -> None:
-        with pytest.raises(NotImplementedError, match="assembler of the kernels .* 'negate'"):
+        with pytest.raises(NotImplementedError, match=r"assembler of the kernels .* 'negate'"):
             assemble(one_instruction("negate"), {}, {}, strict=True, neurons=1)
 
     @pytest.mark.usefixtures("ranged")
     def test_the_code_generator_refuses_it(self) -> None:
-        with pytest.raises(NotImplementedError, match="code generator of the kernels .* 'negate'"):
+        with pytest.raises(NotImplementedError, match=r"code generator of the kernels .* 'negate'"):
             run_compiled(one_instruction("negate"), {}, {}, {"in0": np.array([[1]])}, {})
 
     @pytest.mark.usefixtures("ranged")
@@ -361,5 +361,5 @@ class TestANewOperation:
         monkeypatch.setitem(OPERATIONS, "scale", scale)  # type: ignore[arg-type]
         b = ProgramBuilder()
         b.send("out", b.write("scale", "gain", b.input("a", 8)))
-        with pytest.raises(NotImplementedError, match="assembler of the kernels .* 'scale' of a constant"):
+        with pytest.raises(NotImplementedError, match=r"assembler of the kernels .* 'scale' of a constant"):
             assemble(b.build(), {"gain": np.array([3])}, {}, strict=True, neurons=1)
