@@ -212,7 +212,8 @@ def _hop(synapse: Synapse) -> Hop:
     kind, rows, steps = type(synapse).__name__, synapse.outputs["out"], synapse.latency
     if isinstance(synapse, TernarySynapse):
         return Hop(synapse.name, kind, rows, synapse.columns, synapse.first_column, steps, synapse.codes)
-    return Hop(synapse.name, kind, rows, *synapse.input_sizes, first_column=0, steps=steps, weights="")
+    (columns,) = synapse.input_sizes
+    return Hop(synapse.name, kind, rows, columns, 0, steps, "")
 
 
 def _parameters(graph: Graph, node: NeuronGroup, named: Named) -> tuple[Parameter, ...]:
