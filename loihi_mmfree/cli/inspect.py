@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from loihi_mmfree.cli.output import JSON_OPTION, print_json, print_table
-from loihi_mmfree.cost.quantity import counted
-from loihi_mmfree.errors import UsageError
-from loihi_mmfree.files import require_writable, write_whole
+from loihi_mmfree.files import require_output, write_whole
+from loihi_mmfree.text import counted
 
 if TYPE_CHECKING:
     from loihi_mmfree.place.traffic import Traffic
@@ -34,27 +33,17 @@ def inspect(
 ) -> None:
     """Show what a network consists of and where it lies: blocks, chips, cores, traffic, formats, depth."""
     from loihi_mmfree import api
-    from loihi_mmfree.fixedpoint.listing import listing
-    from loihi_mmfree.ir.nodes import NeuronGroup
-    from loihi_mmfree.place.traffic import traffic
-    from loihi_mmfree.report.summary import summarize
 
     if html is not None:
-        require_writable(html.absolute().parent, "--html")
+        require_output(html, "--html")
     loaded = api.load(net)
     if program is not None:
-        node = loaded.graph.by_name.get(program)
-        if not isinstance(node, NeuronGroup):
-            groups = ", ".join(each.name for each in loaded.graph if isinstance(each, NeuronGroup))
-            raise UsageError(f"--program {program}: no such neuron group; there are {groups}")
-        typer.echo(listing(node.program))
+        typer.echo(api.program(loaded, program))
         return
-    summary = summarize(loaded)
-    moved = traffic(loaded.graph, loaded.placed.chip, loaded.placed.placement)
+    inspected = api.inspect(loaded)
+    summary, moved = inspected.summary, inspected.traffic
     if html is not None:
-        from loihi_mmfree.report.pages.page import inspect_page
-
-        write_whole(html, inspect_page(loaded, summary, moved).encode(), "--html")
+        write_whole(html, inspected.html().encode(), "--html")
     _print_blocks(str(net), summary)
     _print_chips(summary)
     _print_cores(summary.cores if cores else summary.fullest_cores[:FULLEST_CORES], every=cores)

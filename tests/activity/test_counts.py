@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from loihi_mmfree.sim.session.recording import Recording
 
 from loihi_mmfree.activity.counts import (
     Activity,
@@ -24,7 +25,6 @@ from loihi_mmfree.ir.nodes import NeuronGroup, SumSynapse, TernarySynapse
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.sim.engine.compiled import FastEngine
 from loihi_mmfree.sim.engine.specification import Engine
-from loihi_mmfree.sim.session.recording import Recording
 
 
 def numpy_engine(net: Net) -> Engine:
