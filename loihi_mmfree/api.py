@@ -26,7 +26,7 @@ from loihi_mmfree.ir.nodes import NeuronGroup
 from loihi_mmfree.net.artifact import Net, load_net, versions
 from loihi_mmfree.progress import Progress, watched_progress
 from loihi_mmfree.sim.session.generate import RunResult, Token, TokenStream, check_new_tokens
-from loihi_mmfree.sim.session.opening import Choice
+from loihi_mmfree.sim.session.opening import Choice, prepare
 from loihi_mmfree.sim.session.running import (
     Prompt,
     end_of_text,
@@ -192,6 +192,7 @@ def stream(
     holds. Its `result()` accounts for what was done. Parameters are those of `run`.
     """
     choice = Choice(backend, granularity, runtime, kernels)
+    prepare(choice)
     return open_stream(_loaded(net), prompt, new_tokens, choice, sampler, stop_at_end_of_text)
 
 
@@ -256,7 +257,9 @@ def run(
     """
     if histograms and not activity:
         raise UsageError("--histograms goes with --activity")
-    network, choice = _loaded(net), Choice(backend, granularity, runtime, kernels)
+    choice = Choice(backend, granularity, runtime, kernels)
+    prepare(choice)
+    network = _loaded(net)
     recorder = ActivityRecorder(network.graph, histograms) if activity else None
     with logits_file(logits_out, network.vocab_size) as file:
         running = open_stream(

@@ -46,7 +46,7 @@ def demo(
 
         def show_token(token: Token) -> None:
             if not as_json:
-                typer.echo(token.text, nl=False)
+                typer.echo(token.text or "", nl=False)
 
         on_lava = api.run(net, PROMPT, new_tokens, backend="sim", on_token=show_token)
         if not as_json:

@@ -70,14 +70,13 @@ def run(
         require_output(logits_out, "--logits-out")
     _check_what_is_counted(backend, activity, histograms, profile)
     given = _prompt(prompt, ids, prompt_file)
-    loaded = api.load(net)
     if activity:
-        api.require_recordable(loaded, "--activity")
+        api.require_recordable(net, "--activity")
     measured: Profile | None = None
-    with _Echo(prompt, as_ids=loaded.tokenizer_path is None, quiet=as_json) as echo:
+    with _Echo(prompt, quiet=as_json) as echo:
         if profile:
             result, measured = api.profile(
-                loaded,
+                net,
                 given,
                 new_tokens,
                 sampler=sampler,
@@ -87,7 +86,7 @@ def run(
             )
         else:
             result = api.run(
-                loaded,
+                net,
                 given,
                 new_tokens,
                 backend=backend,
@@ -102,7 +101,7 @@ def run(
                 histograms=histograms,
             )
     if result.activity is not None:
-        kept = api.save_activity(loaded, result.activity)
+        kept = api.save_activity(net, result.activity)
         typer.echo(f"activity of {result.activity.tokens} tokens: {kept}", err=True)
     typer.echo(_speed(result), err=True)
     if measured is not None:
@@ -184,11 +183,11 @@ def _prompt(prompt: str | None, ids: str | None, prompt_file: Path | None) -> Pr
 class _Echo:
     """Shows a typed prompt and tokens as they come: as text, or as ids where there is no tokenizer."""
 
-    def __init__(self, prompt: str | None, as_ids: bool, quiet: bool) -> None:
-        self._prompt, self._as_ids, self._quiet, self._begun = prompt, as_ids, quiet, False
+    def __init__(self, prompt: str | None, quiet: bool) -> None:
+        self._prompt, self._quiet, self._begun = prompt, quiet, False
 
     def __enter__(self) -> _Echo:
-        if self._prompt is not None and not self._as_ids:
+        if self._prompt is not None:
             self._show(self._prompt)
         return self
 
@@ -199,7 +198,7 @@ class _Echo:
 
     def token(self, token: Token) -> None:
         """Show one token."""
-        self._show(f"{token.id} " if self._as_ids else token.text)
+        self._show(f"{token.id} " if token.text is None else token.text)
 
     def _show(self, text: str) -> None:
         if not self._quiet:

@@ -11,6 +11,7 @@ from loihi_mmfree.fixedpoint.interpreter import Counters
 from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.ir.nodes import logits_output, token_input
 from loihi_mmfree.ir.part import Part
+from loihi_mmfree.memory import release_code_of
 from loihi_mmfree.sim.backend import Backend, TakeLogits
 from loihi_mmfree.sim.engine.core import FastCore
 from loihi_mmfree.sim.engine.team import ProgramLibrary, Team, available_threads
@@ -56,6 +57,7 @@ class FastEngine(Backend):
         part = Part.between_the_hosts_ends(graph)
         measured, record = threads is None, observer.counts is not None
         self._core = FastCore(part, PROMPT_TOKENS, strict, self._team, ProgramLibrary(), measured, record)
+        release_code_of("libllvmlite")
         self._room = np.empty((0, self._logits.size), dtype=np.int32)
         self._tokens_read = 0
 

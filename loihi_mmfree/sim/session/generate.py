@@ -28,12 +28,12 @@ class Token:
     Parameters
     ----------
     id : int
-    text : str
-        What it adds to the text; empty where a character is not complete yet, and without a tokenizer.
+    text : str, optional
+        What it adds to the text; empty where a character is not complete yet. None without a tokenizer.
     """
 
     id: int
-    text: str
+    text: str | None
 
 
 @dataclass(frozen=True)
@@ -275,8 +275,8 @@ class TokenStream(Iterator[Token]):
             self._decode_seconds += time.perf_counter() - began
             self._new_ids.append(token)
             last = token == self._end_of_text or len(self._new_ids) == self._new_tokens
-            text = "" if shown is None else shown.push(token) + (shown.finish() if last else "")
-            self._text.append(text)
+            text = None if shown is None else shown.push(token) + (shown.finish() if last else "")
+            self._text.append(text or "")
             yield Token(token, text)
             if last:
                 return

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from loihi_mmfree import defaults
 from loihi_mmfree.activity.observer import NOBODY, Observer
 from loihi_mmfree.errors import UsageError
+from loihi_mmfree.memory import release_code_of
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.sim.backend import Backend
 
@@ -60,6 +61,14 @@ def require_known(what: str, name: str, known: Sequence[str]) -> None:
     """
     if name not in known:
         raise UsageError(f"{what}: unknown {name!r}; known: {', '.join(known)}")
+
+
+def prepare(choice: Choice) -> None:
+    """Load what a backend computes with before a network takes memory: LLVM needs more when it starts than later."""
+    if choice.backend == "engine" and choice.kernels == "compiled":
+        import llvmlite.binding  # noqa: F401
+
+        release_code_of("libllvmlite")
 
 
 def open_backend(net: Net, choice: Choice, observer: Observer = NOBODY) -> Backend:
