@@ -117,8 +117,8 @@ def peak_rss_mb() -> float | None:
 def release_code_of(library: str) -> None:
     """Give back the pages of a shared library's code that were touched so far; those needed again come back.
 
-    LLVM's library touches nearly all of its 80 MB when it starts, to find out what it holds. Does nothing where the
-    system does not say where a library lies.
+    LLVM's library touches nearly all of its 80 MB when it starts. Does nothing where the system does not say where
+    a library lies.
 
     Parameters
     ----------

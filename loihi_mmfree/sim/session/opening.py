@@ -64,7 +64,7 @@ def require_known(what: str, name: str, known: Sequence[str]) -> None:
 
 
 def prepare(choice: Choice) -> None:
-    """Load what a backend computes with before a network takes memory: LLVM needs more when it starts than later."""
+    """Load what a backend computes with before a network takes memory: LLVM needs most when it starts."""
     if choice.backend == "engine" and choice.kernels == "compiled":
         import llvmlite.binding  # noqa: F401
 
