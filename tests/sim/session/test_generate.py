@@ -34,9 +34,8 @@ def test_a_run_and_a_stream_give_the_same(tiny_net: Net, backend: str) -> None:
 
 
 def test_logits_are_kept_only_where_they_are_asked_for(tiny_net: Net) -> None:
-    plain, kept = (
-        loihi_mmfree.run(tiny_net, PROMPT, 4, backend="engine", logits=wanted) for wanted in (False, True)
-    )
+    plain = loihi_mmfree.run(tiny_net, PROMPT, 4, backend="engine")
+    kept = loihi_mmfree.run(tiny_net, PROMPT, 4, backend="engine", logits=True)
     assert plain.logits is None
     assert kept.logits is not None
     expected = Engine(tiny_net.graph).process(np.array(kept.ids))
@@ -48,13 +47,11 @@ def test_logits_are_kept_only_where_they_are_asked_for(tiny_net: Net) -> None:
 def test_text_as_a_prompt_is_its_ids(tiny_net: Net) -> None:
     tokenizer = loihi_mmfree.tokenizer(tiny_net)
     assert tokenizer is not None
-    text, ids = (
-        loihi_mmfree.run(tiny_net, each, 3, backend="engine") for each in ("Once", tokenizer.encode("Once"))
-    )
-    assert (text.logits_sha256, text.text) == (ids.logits_sha256, ids.text)
-    assert tokenizer.decode(text.prompt_ids) + str(text.text) == tokenizer.decode(
-        (*text.prompt_ids, *text.new_ids)
-    )
+    as_text = loihi_mmfree.run(tiny_net, "Once", 3, backend="engine")
+    as_ids = loihi_mmfree.run(tiny_net, tokenizer.encode("Once"), 3, backend="engine")
+    assert (as_text.logits_sha256, as_text.text) == (as_ids.logits_sha256, as_ids.text)
+    whole = tokenizer.decode((*as_text.prompt_ids, *as_text.new_ids))
+    assert tokenizer.decode(as_text.prompt_ids) + str(as_text.text) == whole
 
 
 class Recorded(Backend):
