@@ -212,10 +212,13 @@ class TokenStream(Iterator[Token]):
 
     def close(self) -> None:
         """End the run and release all that it holds. Does nothing the second time."""
-        if not self._closed:
+        if self._closed:
+            return
+        try:
             # What the backend forgets when it is closed.
             self._ended = self._backend.steps, self._backend.counters
-        self._release()
+        finally:
+            self._release()
 
     def finish(self, on_token: Callable[[Token], None] | None = None) -> RunResult:
         """Run to the end and return what came of it.

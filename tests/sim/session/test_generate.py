@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import threading
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 import loihi_mmfree
 from loihi_mmfree.errors import SimulationError, UsageError
+from loihi_mmfree.fixedpoint.interpreter import Counters
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.sim.backend import Backend, TakeLogits
 from loihi_mmfree.sim.engine.specification import Engine
@@ -71,6 +73,31 @@ class Recorded(Backend):
 
     def close(self) -> None:
         self.open = False
+
+
+class Wide(Backend):
+    """A network with so many logits that one could not overlook that they were kept."""
+
+    logit_scale, steps, counters = 1.0, 0, Counters()
+
+    def read(self, ids: np.ndarray, take: TakeLogits | None = None) -> np.ndarray:
+        logits = np.zeros((1, 20_000), dtype=np.int32)
+        for _ in ids:
+            if take is not None:
+                take(logits)
+        return logits[0]
+
+    def close(self) -> None:
+        """Release nothing."""
+
+
+def test_a_run_keeps_nothing_that_grows_but_ids() -> None:
+    tracemalloc.start()
+    stream = TokenStream(Wide(), np.zeros(500, dtype=np.int64), 500, Sampler())
+    assert len(list(stream)) == 500
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20  # All logits would take 80 MB.
 
 
 def stream_of(backend: Backend, new_tokens: int = 10) -> TokenStream:
