@@ -21,8 +21,6 @@ from loihi_mmfree.activity.observer import NOBODY
 from loihi_mmfree.activity.recorder import ActivityRecorder
 from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.errors import Notice, UsageError
-from loihi_mmfree.fixedpoint.listing import listing
-from loihi_mmfree.ir.nodes import NeuronGroup
 from loihi_mmfree.net.artifact import Net, load_net, versions
 from loihi_mmfree.progress import Progress, watched_progress
 from loihi_mmfree.sim.session.generate import RunResult, Token, TokenStream, check_new_tokens
@@ -45,31 +43,10 @@ if TYPE_CHECKING:
     from loihi_mmfree.sim.session.compare import Comparison
 
 __all__ = [
-    "AnyNet",
-    "CompileConfig",
-    "Prompt",
-    "RunResult",
-    "Sampler",
-    "Token",
-    "TokenStream",
-    "Tokenizer",
-    "activity",
-    "bench",
-    "chip_extension",
-    "compare",
-    "compile",
-    "inspect",
-    "load",
-    "profile",
-    "program",
-    "report",
-    "require_recordable",
-    "run",
-    "save_activity",
-    "stream",
-    "tokenizer",
-    "versions",
-]
+    "AnyNet", "CompileConfig", "Prompt", "RunResult", "Sampler", "Token", "TokenStream", "Tokenizer", "activity",
+    "bench", "chip_extension", "compare", "compile", "inspect", "load", "profile", "program", "report",
+    "require_recordable", "run", "save_activity", "stream", "tokenizer", "versions",
+]  # fmt: skip
 
 AnyNet = Net | str | Path
 OnToken = Callable[[Token], None]
@@ -115,13 +92,14 @@ def compile(
         See `loihi_mmfree.errors`.
     """
     from loihi_mmfree.compiler.pipeline import Debugging, compile_checkpoint
+    from loihi_mmfree.quantize.calibration import ids_given
 
     settings = config or CompileConfig()
     net, notices = compile_checkpoint(
         checkpoint,
         output,
         settings,
-        calibration=_calibration_ids(calibration, checkpoint, settings),
+        calibration=ids_given(calibration, checkpoint, settings.calibration_tokens),
         force=force,
         progress=progress or watched_progress(),
         debugging=Debugging(None if dump_ir is None else Path(dump_ir), verify),
@@ -132,28 +110,6 @@ def compile(
         else:
             warnings.warn(notice, Notice, stacklevel=2)
     return net
-
-
-def _calibration_ids(
-    given: Sequence[int] | NDArray[np.int64] | Path | None, checkpoint: str | Path, settings: CompileConfig
-) -> NDArray[np.int64] | None:
-    """Token ids as they are, from a .npy file, or from a text through the checkpoint's tokenizer."""
-    if given is None:
-        return None
-    if not isinstance(given, Path):
-        return np.asarray(given)
-    from loihi_mmfree.checkpoint import open_checkpoint
-    from loihi_mmfree.quantize.calibration import calibration_ids
-
-    opened = open_checkpoint(checkpoint)
-    try:
-        if given.suffix == ".npy":
-            ids: NDArray[np.int64] = np.load(given, allow_pickle=False)
-            return ids
-        text = given.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--calib {given}: cannot be read: {error}") from error
-    return calibration_ids(opened.tokenizer_path, opened.config.vocab_size, settings.calibration_tokens, text).ids
 
 
 def load(path: str | Path) -> Net:
@@ -261,17 +217,11 @@ def run(
     prepare(choice)
     network = _loaded(net)
     recorder = ActivityRecorder(network.graph, histograms) if activity else None
+    observer = NOBODY if recorder is None else recorder.observer
     with logits_file(logits_out, network.vocab_size) as file:
+        take = None if file is None else file.take
         running = open_stream(
-            network,
-            prompt,
-            new_tokens,
-            choice,
-            sampler,
-            stop_at_end_of_text,
-            NOBODY if recorder is None else recorder.observer,
-            None if file is None else file.take,
-            logits,
+            network, prompt, new_tokens, choice, sampler, stop_at_end_of_text, observer, take, logits
         )
         result = running.finish(on_token)
         if file is not None:
@@ -392,23 +342,15 @@ def program(net: AnyNet, node: str) -> str:
     UsageError
         There is no such group.
     """
-    graph = _loaded(net).graph
-    found = graph.by_name.get(node)
-    if not isinstance(found, NeuronGroup):
-        groups = ", ".join(each.name for each in graph if isinstance(each, NeuronGroup))
-        raise UsageError(f"--program {node}: no such neuron group; there are {groups}")
-    return listing(found.program)
+    from loihi_mmfree.report.shown import program_listing
+
+    return program_listing(_loaded(net), node)
 
 
 def report(net: AnyNet, *, sweep: bool = False) -> NetworkReport:
     """Model time and energy of a network on Loihi 2, from its placement and recorded activity.
 
-    Parameters
-    ----------
-    net : Net, str or Path
-        A compiled network or its folder.
-    sweep : bool
-        Also model its variations.
+    `sweep` also models its variations.
     """
     from loihi_mmfree.report.shown import NetworkReport
 
@@ -451,8 +393,6 @@ def bench(
 
 def chip_extension() -> str:
     """Say whether what drives a Loihi 2 is installed, and how to get it."""
-    from loihi_mmfree.sim.session.chip import HOW_TO_GET_IT, extension_installed
+    from loihi_mmfree.sim.session.chip import state_of_extension
 
-    if extension_installed():
-        return "Intel's extension of Lava is installed"
-    return f"Intel's extension of Lava is not installed. {HOW_TO_GET_IT}"
+    return state_of_extension()

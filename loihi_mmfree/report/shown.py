@@ -6,6 +6,9 @@ import html
 from dataclasses import dataclass, field
 from typing import Any
 
+from loihi_mmfree.errors import UsageError
+from loihi_mmfree.fixedpoint.listing import listing
+from loihi_mmfree.ir.nodes import NeuronGroup
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.place.traffic import Traffic, traffic
 from loihi_mmfree.report.document import Report, build_report
@@ -95,3 +98,18 @@ class Inspection:
             f"<Inspection of {self.net.path}: {len(found.nodes)} nodes on {found.cores_used} cores of "
             f"{found.chips_used} chips ({found.chip}), {found.depth_steps} time steps deep, head on {found.head}>"
         )
+
+
+def program_listing(net: Net, node: str) -> str:
+    """Return the listing of a neuron group's program.
+
+    Raises
+    ------
+    UsageError
+        There is no such group.
+    """
+    found = net.graph.by_name.get(node)
+    if not isinstance(found, NeuronGroup):
+        groups = ", ".join(each.name for each in net.graph if isinstance(each, NeuronGroup))
+        raise UsageError(f"--program {node}: no such neuron group; there are {groups}")
+    return listing(found.program)

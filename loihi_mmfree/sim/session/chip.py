@@ -51,6 +51,13 @@ def extension_installed() -> bool:
     return bool(loihi.is_installed())
 
 
+def state_of_extension() -> str:
+    """Say whether Intel's extension is installed, and how to get it."""
+    if extension_installed():
+        return "Intel's extension of Lava is installed"
+    return f"Intel's extension of Lava is not installed. {HOW_TO_GET_IT}"
+
+
 def most_steps(graph: Graph, prompt_tokens: int, new_tokens: int) -> int:
     """Return the time steps of a run that generates all the tokens it may.
 

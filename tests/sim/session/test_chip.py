@@ -52,7 +52,7 @@ def stand_in_probes() -> Probes:
 class StandInRunner(backend.ChipRunner):
     """A chip that the engine plays."""
 
-    logit_scale: float
+    logit_scale = 1.0
 
     def __init__(self, net: Net, models: Mapping[str, Any], profile_steps: int | None) -> None:
         self.models, self.running, self.profile_steps = models, True, profile_steps

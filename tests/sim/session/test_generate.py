@@ -59,11 +59,10 @@ def test_text_as_a_prompt_is_its_ids(tiny_net: Net) -> None:
 class Recorded(Backend):
     """An engine that notes whether it is open, and may fail at a call."""
 
-    logit_scale = 1.0
+    logit_scale, steps, counters = 1.0, 0, Counters()
 
     def __init__(self, net: Net, failing_call: int = 0) -> None:
         self._engine, self.open, self._calls, self._failing = Engine(net.graph), True, 0, failing_call
-        self.steps, self.counters = 0, self._engine.counters
 
     def read(self, ids: np.ndarray, take: TakeLogits | None = None) -> np.ndarray:
         self._calls += 1

@@ -33,6 +33,7 @@ def test_numpy_and_zip_read_what_was_written(sizes: tuple[int, ...]) -> None:
         writer.take(piece)
     writer.finish(range(sum(sizes)), 0.25)
     assert zipfile.ZipFile(file).testzip() is None
+    file.seek(0)
     with np.load(file) as found:
         assert set(found.files) == {"ids", "logits", "scale"}
         np.testing.assert_array_equal(found["logits"], np.concatenate([np.zeros((0, 7), np.int32), *pieces]))
