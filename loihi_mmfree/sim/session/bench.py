@@ -128,12 +128,16 @@ class Bench:
         lines += [
             f"| {row.backend} | {row.granularity} | {row.prompt_tokens} | {row.prefill_tokens_per_s} "
             f"| {row.decode_tokens_per_s} | {row.weight_gb_per_s:.2f} | {row.gmac_per_s:.1f} "
-            f"| {row.prefill_gmac_per_s:.1f} | {row.start_seconds:.2f} | {row.peak_rss_mb:.0f} |"
+            f"| {row.prefill_gmac_per_s:.1f} | {row.start_seconds:.2f} | {_rounded(row.peak_rss_mb)} |"
             for row in self.rows
         ]
         return "\n".join(lines)
 
     __repr__ = __str__
+
+
+def _rounded(megabytes: float | None) -> str:
+    return "not known" if megabytes is None else f"{megabytes:.0f}"
 
 
 def measure_machine() -> Machine:
