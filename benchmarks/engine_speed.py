@@ -104,7 +104,7 @@ def measure(graph: Graph, engine: FastEngine, threads: int, ids: np.ndarray, rep
     packed = sum(each.nbytes for name, each in graph.tensors.items() if name.endswith(".codes"))
     cases = [("decode", 1, repeats * 10)] + [(f"prefill {tokens}", tokens, repeats) for tokens in PROMPTS]
     for what, tokens, times in cases:
-        durations = seconds(partial(engine.process, ids[:tokens], last_only=True), times)
+        durations = seconds(partial(engine.read, ids[:tokens]), times)
         products = macs(graph, with_head=tokens == 1)
         yield timing("kernels", threads, what, tokens, durations, products, packed if tokens == 1 else 0)
 
@@ -168,7 +168,7 @@ def main() -> None:
     timings, first, peak = [], 0.0, None
     for threads in arguments.threads:
         engine = FastEngine(graph, not arguments.no_strict, threads or None)
-        engine.process(ids[:16], last_only=True)
+        engine.read(ids[:16])
         first = first or time.perf_counter() - begin
         timings += measure(graph, engine, threads, ids, arguments.repeats)
         peak = peak or peak_rss_mb()

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from loihi_mmfree.activity.counts import recorded_activity
 from loihi_mmfree.activity.file import BY_TOKEN, save_activity
+from loihi_mmfree.activity.observer import NOBODY
+from loihi_mmfree.activity.recorder import ActivityRecorder
 from loihi_mmfree.net.artifact import MANIFEST, Net, load_net
 from loihi_mmfree.sim.engine.compiled import FastEngine
 
@@ -32,7 +33,8 @@ def seconds_per_token(engine: FastEngine, ids: np.ndarray, at_once: int) -> floa
 
 def compare(net: Net, ids: np.ndarray, at_once: int, repeats: int) -> None:
     """Print microseconds a token of both, taken in turns."""
-    plain, recording = (FastEngine(net.graph, strict=True, record=record) for record in (False, True))
+    observers = NOBODY, ActivityRecorder(net.graph).observer
+    plain, recording = (FastEngine(net.graph, strict=True, observer=each) for each in observers)
     taken: dict[bool, list[float]] = {False: [], True: []}
     for repeat in range(repeats + 1):
         for record, engine in ((False, plain), (True, recording)):
@@ -52,12 +54,13 @@ def compare(net: Net, ids: np.ndarray, at_once: int, repeats: int) -> None:
 
 def measure_kept(net: Net, ids: np.ndarray) -> None:
     """Print what recording so many tokens takes in memory and on disk."""
-    engine = FastEngine(net.graph, strict=True, record=True)
+    recorder = ActivityRecorder(net.graph)
+    engine = FastEngine(net.graph, strict=True, observer=recorder.observer)
     tracemalloc.start()
     for token in ids:
-        engine.process(np.array([token]))
+        engine.read(np.array([token]))
     held, _ = tracemalloc.get_traced_memory()
-    activity = recorded_activity(net.graph, engine.messages, engine.incidents, "benchmark")
+    activity = recorder.activity("benchmark", ids)
     engine.close()
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(net.path / MANIFEST, folder)

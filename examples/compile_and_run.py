@@ -10,7 +10,6 @@ import tempfile
 from pathlib import Path
 
 import loihi_mmfree
-from loihi_mmfree.text import Tokenizer
 
 CHECKPOINT = Path(loihi_mmfree.__file__).parent / "data" / "mmf-demo"
 
@@ -23,11 +22,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         net = loihi_mmfree.compile(options.checkpoint, Path(folder) / "net")
-        tokenizer = Tokenizer(net.path / "tokenizer.json")
-        ids = tokenizer.encode(options.prompt)
-        engine = loihi_mmfree.run(net, ids, options.new_tokens, backend="engine")
-        lava = loihi_mmfree.run(net, ids, options.new_tokens, backend="sim", granularity="operator")
-    print(options.prompt + tokenizer.decode(lava.new_ids))
+        engine = loihi_mmfree.run(net, options.prompt, options.new_tokens, backend="engine")
+        lava = loihi_mmfree.run(net, options.prompt, options.new_tokens, backend="sim", granularity="operator")
+    print(f"{options.prompt}{lava.text}")
     print(f"engine {engine.logits_sha256}")
     print(f"Lava   {lava.logits_sha256}  ({lava.steps} time steps)")
 

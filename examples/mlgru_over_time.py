@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 
 import loihi_mmfree
+from loihi_mmfree.activity.observer import Observer
 from loihi_mmfree.ir.graph import Graph, Source
 from loihi_mmfree.sim.engine.specification import Engine
 from loihi_mmfree.text import Tokenizer
@@ -26,15 +27,15 @@ PROMPT = "It was a dark night, and the old man sat by the fire. He said nothing 
 
 def record(graph: Graph, node: str, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
     """Return the state [T, n] and the messages [T, n] of a neuron group, token by token."""
-    engine = Engine(graph)
     states, messages = [], []
 
     def tap(source: Source, value: np.ndarray) -> None:
         if source == Source(node, "out"):
             messages.append(value[0].copy())
 
+    engine = Engine(graph, observer=Observer(values=tap))
     for token in ids:
-        engine.process(np.array([token]), tap)
+        engine.read(np.array([token]))
         states.append(engine.state(node)["h"].copy())
     return np.array(states), np.array(messages)
 

@@ -1,28 +1,144 @@
 """Take a MatMul-free language model to Intel's Loihi 2.
 
 >>> import loihi_mmfree
->>> net = loihi_mmfree.compile("checkpoint/", "net/")         # doctest: +SKIP
->>> result = loihi_mmfree.run(net, [1, 17, 42], new_tokens=8)  # doctest: +SKIP
->>> result.new_ids                                            # doctest: +SKIP
+>>> net = loihi_mmfree.compile("checkpoint/", "net/")                     # doctest: +SKIP
+>>> result = loihi_mmfree.run(net, "It was a dark night", new_tokens=8)   # doctest: +SKIP
+>>> result.text                                                           # doctest: +SKIP
 
 Importing the package imports neither torch nor brevitas nor lava.
 """
 
 from __future__ import annotations
 
+import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from loihi_mmfree.errors import (
+    ArtifactError,
+    BackendUnavailableError,
+    CheckpointError,
+    DoesNotFitError,
+    LoihiMmfreeError,
+    MeasurementError,
+    MismatchError,
+    Notice,
+    OutOfMemoryError,
+    SimulationError,
+    UnsupportedModelError,
+    UsageError,
+)
 from loihi_mmfree.version import __version__
 
 if TYPE_CHECKING:
-    from loihi_mmfree.api import compare, compile, load, run
+    from loihi_mmfree.activity.counts import Activity
+    from loihi_mmfree.api import (
+        activity,
+        bench,
+        compare,
+        compile,
+        inspect,
+        load,
+        profile,
+        program,
+        report,
+        run,
+        save_activity,
+        stream,
+        tokenizer,
+    )
+    from loihi_mmfree.compiler.config import CompileConfig
+    from loihi_mmfree.cost.board.profiler import Profile
+    from loihi_mmfree.net.artifact import Net
+    from loihi_mmfree.quantize.config import QuantizationConfig
+    from loihi_mmfree.report.shown import GroupProgram, Inspection, NetworkReport
+    from loihi_mmfree.sim.session.bench import Bench
+    from loihi_mmfree.sim.session.compare import Comparison
+    from loihi_mmfree.sim.session.generate import RunResult, Token, TokenStream
+    from loihi_mmfree.sim.session.sampling import Sampler
+    from loihi_mmfree.text import Tokenizer
 
-__all__ = ["__version__", "compare", "compile", "load", "run"]
+__all__ = [
+    "Activity",
+    "ArtifactError",
+    "BackendUnavailableError",
+    "Bench",
+    "CheckpointError",
+    "Comparison",
+    "CompileConfig",
+    "DoesNotFitError",
+    "GroupProgram",
+    "Inspection",
+    "LoihiMmfreeError",
+    "MeasurementError",
+    "MismatchError",
+    "Net",
+    "NetworkReport",
+    "Notice",
+    "OutOfMemoryError",
+    "Profile",
+    "QuantizationConfig",
+    "RunResult",
+    "Sampler",
+    "SimulationError",
+    "Token",
+    "TokenStream",
+    "Tokenizer",
+    "UnsupportedModelError",
+    "UsageError",
+    "__version__",
+    "activity",
+    "bench",
+    "compare",
+    "compile",
+    "inspect",
+    "load",
+    "profile",
+    "program",
+    "report",
+    "run",
+    "save_activity",
+    "stream",
+    "tokenizer",
+]
+
+_TYPES = {
+    "Activity": "activity.counts",
+    "Bench": "sim.session.bench",
+    "Comparison": "sim.session.compare",
+    "CompileConfig": "compiler.config",
+    "GroupProgram": "report.shown",
+    "Inspection": "report.shown",
+    "Net": "net.artifact",
+    "NetworkReport": "report.shown",
+    "Profile": "cost.board.profiler",
+    "QuantizationConfig": "quantize.config",
+    "RunResult": "sim.session.generate",
+    "Sampler": "sim.session.sampling",
+    "Token": "sim.session.generate",
+    "TokenStream": "sim.session.generate",
+    "Tokenizer": "text",
+}
+"""Where types are defined; the functions are all in `api`."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from loihi_mmfree import api
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_TYPES.get(name, 'api')}"), name)
 
-        return getattr(api, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+class _Package(ModuleType):
+    """This module, in which functions of the interface keep their names from the rooms called alike."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in __all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

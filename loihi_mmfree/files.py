@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from loihi_mmfree.errors import UsageError
 
@@ -43,6 +45,50 @@ def require_writable(folder: Path, option: str = "") -> None:
         raise UsageError(f"{option} {folder}: cannot write there".strip())
 
 
+@contextlib.contextmanager
+def replacing(path: Path, option: str = "") -> Iterator[BinaryIO]:
+    """Give a new file to write, which takes the place of `path` when the block ends without an error.
+
+    Whatever ends the block otherwise, an interrupt too, leaves what was there before and nothing else.
+
+    Parameters
+    ----------
+    path : Path
+    option : str
+        What asked for the file, for errors.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be written.
+    """
+    # A name of its own: others may write the same file at the same time.
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with partial.open("w+b") as file:
+            yield file
+        os.replace(partial, path)
+    except OSError as error:
+        if error.filename not in (None, str(partial)):
+            raise  # Not ours.
+        raise UsageError(f"{option} {path}: not written: {error.strerror}".strip()) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def require_output(path: Path, option: str) -> None:
+    """Refuse an output path where no file can be written, before the work whose result goes there.
+
+    Raises
+    ------
+    UsageError
+        It is a folder, or the folder that it would be in cannot be written.
+    """
+    if path.is_dir():
+        raise UsageError(f"{option} {path}: is a folder; name a file")
+    require_writable(path.absolute().parent, option)
+
+
 def write_whole(path: Path, content: bytes, option: str = "") -> None:
     """Write a file that appears whole or not at all; `option` names what asked for it in errors.
 
@@ -51,11 +97,5 @@ def write_whole(path: Path, content: bytes, option: str = "") -> None:
     UsageError
         The file cannot be written. What was there before is still there.
     """
-    # A name of its own: others may write the same file at the same time.
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UsageError(f"{option} {path}: not written: {error.strerror}".strip()) from error
+    with replacing(path, option) as file:
+        file.write(content)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
+import mmap
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from loihi_mmfree.errors import OutOfMemoryError
 
 _MEMORY = Path("/proc/meminfo")
 _PROCESS = Path("/proc/self/status")
+_MAPS = Path("/proc/self/maps")
 _GROUP = Path("/sys/fs/cgroup")
 # How torch and the system's loader of libraries say it, for want of an exception of its own.
 _WORDS = ("can't allocate memory", "Cannot allocate memory", "not enough memory", "failed to map segment")
@@ -109,3 +112,26 @@ def peak_rss_mb() -> float | None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts in units of 1024 bytes, macOS in bytes.
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def release_code_of(library: str) -> None:
+    """Give back the pages of a shared library's code that were touched so far; those needed again come back.
+
+    LLVM's library touches nearly all of its 80 MB when it starts. Does nothing where the system does not say where
+    a library lies.
+
+    Parameters
+    ----------
+    library : str
+        What the name of its file begins with.
+    """
+    try:
+        lines = [line.split() for line in _MAPS.read_text().splitlines()]
+    except OSError:
+        return
+    system = ctypes.CDLL(None)
+    for places, access, *_, path in (line for line in lines if len(line) == 6):
+        # Code only: what the loader has written to is not in the file.
+        if access == "r-xp" and Path(path).name.startswith(library):
+            begin, end = (int(place, 16) for place in places.split("-"))
+            system.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED)

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "loihi_mmfree"
 
 FLOORS = (
-    ("errors", "version"),
-    ("files", "memory", "text"),
+    ("errors", "version", "defaults"),
+    ("files", "memory", "text", "progress"),
     ("checkpoint", "fixedpoint", "loihi2"),
     ("model", "ir", "quantize"),
     ("place",),
@@ -33,9 +33,16 @@ Imports = Mapping[str, set[str]]
 """File -> the files of this package that it imports; both relative to the package."""
 
 
-def _imported(path: Path) -> Iterator[str]:
-    """Every module of this package that a file names in an import, wherever it stands."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def _imported(path: Path, types: bool = True) -> Iterator[str]:
+    """Every module that a file names in an import, wherever it stands; or all but those that only types need."""
+    tree = ast.parse(path.read_text())
+    checked = [
+        node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    left_out = set() if types else {id(each) for node in checked for each in ast.walk(node)}
+    for node in ast.walk(tree):
+        if id(node) in left_out:
+            continue
         if isinstance(node, ast.Import):
             yield from (each.name for each in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -85,6 +92,17 @@ def test_arrows_between_rooms_go_down():
         if _room(file) != _room(other) and floor[_room(file)] <= floor[_room(other)]
     ]
     assert not up, "\n".join(up)
+
+
+def test_the_command_line_calls_the_python_interface_and_the_ground_floors_only():
+    allowed = {"cli", "api", *FLOORS[0], *FLOORS[1]}
+    below = [
+        f"{path.relative_to(PACKAGE)} imports {file}"
+        for path in sorted((PACKAGE / "cli").rglob("*.py"))
+        for module in _imported(path, types=False)
+        if (file := _file_of(module)) and _room(file) not in allowed
+    ]
+    assert not below, "\n".join(below)
 
 
 def test_no_files_import_each_other():

@@ -1,14 +1,12 @@
 """What a run sent: messages that were not zero, of every token at every output of every neuron group.
 
 On Loihi 2 a zero sends nothing, so these counts are what time and energy depend on. A token acts on a node in one
-time step, so what is counted by token and node is counted by step and node. A recorder is a tap and a tally for
-`process(ids, recorder, recorder.tally)` of the engine or of a LavaNetwork with taps, and both count the same.
+time step, so what is counted by token and node is counted by step and node. `activity.recorder` collects them from
+whatever runs the network, and every backend counts the same.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -16,17 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loihi_mmfree.activity.incidents import (
-    NO_ROWS,
-    NODE,
-    OVERFLOWS,
-    SATURATIONS,
-    TOKEN,
-    Incidents,
-    rows_of_incidents,
-)
-from loihi_mmfree.fixedpoint.arithmetic import Integers
-from loihi_mmfree.ir.executor import counting_nodes
+from loihi_mmfree.activity.incidents import OVERFLOWS, SATURATIONS, Incidents
 from loihi_mmfree.ir.graph import Graph, Source
 from loihi_mmfree.ir.nodes import Broadcast, Delay, NeuronGroup, SumSynapse, Synapse, TernarySynapse
 
@@ -94,98 +82,6 @@ class Activity:
     def with_messages(self, messages: Mapping[str, int], origin: str) -> Activity:
         """Return an activity of other messages, of which only the totals are known."""
         return Activity(self.tokens, messages, origin=origin)
-
-
-class ActivityRecorder:
-    """A tap and a tally that count.
-
-    Parameters
-    ----------
-    graph : Graph
-        Lowered.
-    histograms : bool
-        Also sort the values by magnitude.
-    """
-
-    def __init__(self, graph: Graph, histograms: bool = False) -> None:
-        self._graph = graph
-        self._counts = {str(source): array("i") for source in group_ports(graph)}
-        self._bins = {key: np.zeros(HISTOGRAM_BINS, dtype=np.int64) for key in self._counts} if histograms else {}
-        self._nodes = counting_nodes(graph)
-        self._numbers = {node: number for number, node in enumerate(self._nodes)}
-        self._tallied: defaultdict[str, int] = defaultdict(int)
-        self._incidents: list[NDArray[np.int32]] = [NO_ROWS]
-
-    def __call__(self, source: Source, values: Integers) -> None:
-        """Count the messages [T, n] of one output."""
-        key = str(source)
-        if key not in self._counts:
-            return
-        self._counts[key].extend(np.count_nonzero(values, axis=1).tolist())
-        if self._bins:
-            self._bins[key] += _by_bits(values)
-
-    def tally(self, node: str, counted: Integers) -> None:
-        """Take the saturations and overflows [T, 2] of a node."""
-        if counted.any():
-            rows = rows_of_incidents(counted[:, np.newaxis])
-            rows[:, TOKEN] += self._tallied[node]
-            rows[:, NODE] = self._numbers[node]
-            self._incidents.append(rows)
-        self._tallied[node] += len(counted)
-
-    def activity(self, origin: str = "", ids_sha256: str = "") -> Activity:
-        """Return what was counted so far."""
-        bins = {key: [int(count) for count in values] for key, values in self._bins.items()}
-        return recorded_activity(self._graph, self.by_token, self.incidents, origin, ids_sha256, bins)
-
-    @property
-    def by_token(self) -> NDArray[np.int32]:
-        """The messages of each token so far, int32 [tokens, outputs] in the order of `group_ports`."""
-        return np.array(list(self._counts.values()), dtype=np.int32).T
-
-    @property
-    def incidents(self) -> Incidents:
-        """The saturations and overflows of each token so far."""
-        rows = np.concatenate(self._incidents)
-        return Incidents(self._nodes, rows[np.lexsort((rows[:, NODE], rows[:, TOKEN]))])
-
-
-def _by_bits(values: Integers) -> NDArray[np.int64]:
-    """Count values by the bits they need beside a sign; exact, because they have far less than 53 bits."""
-    bits = np.frexp(np.maximum(values, ~values).astype(np.float64))[1]
-    return np.bincount(np.minimum(bits, HISTOGRAM_BINS - 1).reshape(-1), minlength=HISTOGRAM_BINS)
-
-
-def recorded_activity(
-    graph: Graph,
-    by_token: NDArray[np.int32],
-    incidents: Incidents,
-    origin: str = "",
-    ids_sha256: str = "",
-    histograms: Mapping[str, list[int]] | None = None,
-) -> Activity:
-    """Return an activity of what was counted, such as `messages` and `incidents` of a FastEngine.
-
-    Parameters
-    ----------
-    graph : Graph
-    by_token : int32 array [tokens, outputs]
-        In the order of `group_ports`.
-    incidents : Incidents
-    origin, ids_sha256 : str
-    histograms : mapping "node:port" -> list of int, optional
-    """
-    totals = by_token.sum(axis=0, dtype=np.int64).tolist()
-    return Activity(
-        tokens=len(by_token),
-        messages=dict(zip(map(str, group_ports(graph)), totals, strict=True)),
-        origin=origin,
-        ids_sha256=ids_sha256,
-        histograms=histograms or {},
-        by_token=by_token,
-        incidents=incidents,
-    )
 
 
 def group_ports(graph: Graph) -> dict[Source, int]:

@@ -48,9 +48,9 @@ def save_activity(net_path: str | Path, activity: Activity) -> Path:
     table = io.BytesIO()
     np.savez_compressed(
         table,
-        messages=activity.by_token.astype("<i4"),
+        messages=activity.by_token.astype("<i4", copy=False),
         outputs=np.array(list(activity.messages)),
-        incidents=activity.incidents.rows.astype("<i4"),
+        incidents=activity.incidents.rows.astype("<i4", copy=False),
         nodes=np.array(activity.incidents.nodes),
     )
     totals = {"schema_version": SCHEMA_VERSION, "network_sha256": network_sha256(net_path), **_to_dict(activity)}
@@ -74,6 +74,18 @@ def require_report_folder(net_path: str | Path) -> Path:
         raise UsageError(f"{folder}: cannot be made: {error.strerror}") from error
     require_writable(folder)
     return folder
+
+
+def require_recordable(net_path: str | Path, option: str = "") -> None:
+    """Refuse a network whose activity could not be kept in it, before there is one; `option` asked for it.
+
+    Raises
+    ------
+    UsageError
+        Its `report` folder cannot be made or written.
+    """
+    folder = Path(net_path) / REPORT
+    require_writable(folder if folder.exists() else Path(net_path), option)
 
 
 def load_activity(net_path: str | Path, graph: Graph) -> Activity | None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from loihi_mmfree.cli.output import JSON_OPTION, print_json, progress
-from loihi_mmfree.cost.quantity import counted
 from loihi_mmfree.errors import UsageError
+from loihi_mmfree.text import counted
 
 if TYPE_CHECKING:
-    from loihi_mmfree.compiler.config import CompileConfig
+    from loihi_mmfree.api import CompileConfig
 
 
 def compile_command(
@@ -61,7 +61,7 @@ def compile_command(
 ) -> None:
     """Compile a checkpoint: calibrate, quantize, lower to synapses and neuron groups, prove its bounds."""
     began = time.perf_counter()
-    from loihi_mmfree.compiler.pipeline import Debugging, compile_checkpoint
+    from loihi_mmfree import api
 
     given = {
         "weight_bits": weight_bits,
@@ -72,16 +72,18 @@ def compile_command(
         "straddle": straddle,
     }
     settings = _settings(config, act_bits, given)
-    calibration = None if calib is None else _calibration_ids(calib, checkpoint, settings)
+    notices: list[str] = []
     with progress() as show:
-        net, notices = compile_checkpoint(
+        net = api.compile(
             checkpoint,
             output,
             settings,
-            calibration=calibration,
+            calibration=calib,
             force=force,
             progress=show,
-            debugging=Debugging(dump_ir, verify),
+            on_notice=notices.append,
+            dump_ir=dump_ir,
+            verify=verify,
         )
     seconds = time.perf_counter() - began
     for notice in notices:
@@ -104,7 +106,7 @@ def compile_command(
                 "cores_used": placement.cores_used,
                 "bytes": size,
                 "seconds": seconds,
-                "notices": list(notices),
+                "notices": notices,
                 "checkpoint_sha256": net.manifest["checkpoint_sha256"],
                 "versions": net.manifest["versions"],
             }
@@ -113,7 +115,7 @@ def compile_command(
 
 def _settings(config: Path | None, act_bits: int | None, given: dict[str, Any]) -> CompileConfig:
     """The configuration file's settings, with those that the command line gives over them."""
-    from loihi_mmfree.compiler.config import CompileConfig
+    from loihi_mmfree.api import CompileConfig
 
     settings = CompileConfig()
     if config is not None:
@@ -125,21 +127,3 @@ def _settings(config: Path | None, act_bits: int | None, given: dict[str, Any]) 
         quantization = dataclasses.replace(settings.quantization, activation_bits=act_bits)
         settings = dataclasses.replace(settings, quantization=quantization)
     return dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
-
-
-def _calibration_ids(calib: Path, checkpoint: Path, settings: CompileConfig) -> Any:
-    """Token ids from a .npy file, or from a text through the checkpoint's tokenizer."""
-    import numpy as np
-
-    from loihi_mmfree.checkpoint import open_checkpoint
-    from loihi_mmfree.quantize.calibration import calibration_ids
-
-    opened = open_checkpoint(checkpoint)
-    try:
-        if calib.suffix == ".npy":
-            return np.load(calib, allow_pickle=False)
-        text = calib.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--calib {calib}: cannot be read: {error}") from error
-    found = calibration_ids(opened.tokenizer_path, opened.config.vocab_size, settings.calibration_tokens, text)
-    return found.ids

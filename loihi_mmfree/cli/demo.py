@@ -6,11 +6,15 @@ import tempfile
 import time
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from loihi_mmfree.cli.output import JSON_OPTION, print_json, progress
 from loihi_mmfree.errors import MismatchError
+
+if TYPE_CHECKING:
+    from loihi_mmfree.api import Token
 
 PROMPT = "It was a dark night, and the old man"
 
@@ -21,8 +25,6 @@ def demo(
 ) -> None:
     """Compile the checkpoint that comes with the package and run it on Lava's simulation of Loihi 2."""
     from loihi_mmfree import api
-    from loihi_mmfree.compiler.pipeline import compile_checkpoint
-    from loihi_mmfree.text import TextStream, Tokenizer
 
     with (
         resources.as_file(resources.files("loihi_mmfree") / "data" / "mmf-demo") as checkpoint,
@@ -31,7 +33,7 @@ def demo(
         typer.echo("Compiling a 6-million-parameter MatMul-free language model ...", err=True)
         began = time.perf_counter()
         with progress() as show:
-            net, _ = compile_checkpoint(checkpoint, Path(folder) / "net", progress=show)
+            net = api.compile(checkpoint, Path(folder) / "net", progress=show)
         compiled = time.perf_counter() - began
         typer.echo(
             f"  {compiled:.1f} s: {len(net.graph.nodes)} Lava processes, {net.manifest['depth_steps']} time steps "
@@ -39,23 +41,20 @@ def demo(
             err=True,
         )
         typer.echo("Running every process on Lava's CPU simulation of Loihi 2 ...", err=True)
-        tokenizer = Tokenizer(Path(folder) / "net" / "tokenizer.json")
-        stream = TextStream(tokenizer)
-        ids = tokenizer.encode(PROMPT)
         if not as_json:
             typer.echo(PROMPT, nl=False)
 
-        def show_token(token: int) -> None:
+        def show_token(token: Token) -> None:
             if not as_json:
-                typer.echo(stream.push(token), nl=False)
+                typer.echo(token.text or "", nl=False)
 
-        on_lava = api.run(net, ids, new_tokens, backend="sim", on_token=show_token)
+        on_lava = api.run(net, PROMPT, new_tokens, backend="sim", on_token=show_token)
         if not as_json:
             typer.echo("")
-        engine = api.run(net, ids, new_tokens, backend="engine")
+        engine = api.run(net, PROMPT, new_tokens, backend="engine")
     if on_lava.logits_sha256 != engine.logits_sha256:
         raise MismatchError("Lava and the integer engine gave different logits")
-    rows = len(on_lava.logits)
+    rows = len(on_lava.ids)
     typer.echo(
         f"Lava and the integer engine agree in every bit of {rows * net.vocab_size:,} logits "
         f"(SHA-256 {engine.logits_sha256[:16]}…). {on_lava.steps} time steps simulated, "
@@ -65,7 +64,7 @@ def demo(
     if as_json:
         print_json(
             {
-                "text": tokenizer.decode(on_lava.new_ids),
+                "text": on_lava.text,
                 "logits_sha256": engine.logits_sha256,
                 "equal": True,
                 "compile_seconds": compiled,

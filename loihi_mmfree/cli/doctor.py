@@ -26,13 +26,15 @@ REQUIRED = {
 
 def doctor(as_json: bool = JSON_OPTION) -> None:
     """Check this machine: which commands work here, and what is missing for the others."""
+    from loihi_mmfree import api
+
     packages = {name: _package(name, module) for name, (module, _) in REQUIRED.items()}
     rows = [
         (name, packages[name]["version"] or "-", packages[name]["problem"] or "ok", REQUIRED[name][1])
         for name in REQUIRED
     ]
     print_table("Packages", ("package", "version", "state", "needed for"), rows)
-    chip = _chip_extension()
+    chip = api.chip_extension()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     typer.echo(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
     typer.echo(f"{os.cpu_count()} cores, {memory:.1f} GB of memory")
@@ -64,11 +66,3 @@ def _package(name: str, module: str) -> dict[str, str | None]:
     except Exception as error:  # a broken installation can fail in any way; that is what is looked for
         return {"version": found, "problem": f"does not import: {error}"}
     return {"version": found, "problem": None}
-
-
-def _chip_extension() -> str:
-    from loihi_mmfree.sim.session.chip import HOW_TO_GET_IT, extension_installed
-
-    if extension_installed():
-        return "Intel's extension of Lava is installed"
-    return f"Intel's extension of Lava is not installed. {HOW_TO_GET_IT}"

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from loihi_mmfree.cli.output import JSON_OPTION, print_json, print_table
-from loihi_mmfree.cost.quantity import counted
 from loihi_mmfree.errors import UsageError
-from loihi_mmfree.files import require_writable, write_whole
+from loihi_mmfree.files import require_output, write_whole
+from loihi_mmfree.text import counted
 
 if TYPE_CHECKING:
-    from loihi_mmfree.ir.graph import Graph
     from loihi_mmfree.place.traffic import Traffic
     from loihi_mmfree.report.summary import BlockSummary, CoreSummary, Summary
 
@@ -38,25 +37,24 @@ def inspect(
 ) -> None:
     """Show what a network consists of and where it lies: blocks, chips, cores, traffic, formats, depth."""
     from loihi_mmfree import api
-    from loihi_mmfree.place.traffic import traffic
-    from loihi_mmfree.report.summary import summarize
 
     if program is not None:
         others = [name for name, given in (("--nodes", nodes), ("--cores", cores), ("--html", html)) if given]
         if others:
             raise UsageError(f"--program shows one node and goes with --json only, not with {', '.join(others)}")
     if html is not None:
-        require_writable(html.absolute().parent, "--html")
+        require_output(html, "--html")
     loaded = api.load(net)
     if program is not None:
-        _print_program(loaded.graph, program, as_json)
+        described = api.program(loaded, program)
+        typer.echo(str(described))
+        if as_json:
+            print_json(described.to_dict())
         return
-    summary = summarize(loaded)
-    moved = traffic(loaded.graph, loaded.placed.chip, loaded.placed.placement)
+    inspected = api.inspect(loaded)
+    summary, moved = inspected.summary, inspected.traffic
     if html is not None:
-        from loihi_mmfree.report.pages.page import inspect_page
-
-        write_whole(html, inspect_page(loaded, summary, moved).encode(), "--html")
+        write_whole(html, inspected.html().encode(), "--html")
     _print_blocks(str(net), summary)
     _print_chips(summary)
     _print_cores(summary.cores if cores else summary.fullest_cores[:FULLEST_CORES], every=cores)
@@ -66,23 +64,6 @@ def inspect(
     _print_totals(summary, moved)
     if as_json:
         print_json(summary.to_dict())
-
-
-def _print_program(graph: Graph, name: str, as_json: bool) -> None:
-    from loihi_mmfree.cli.program_page import program_lines, shortened
-    from loihi_mmfree.ir.nodes import NeuronGroup
-    from loihi_mmfree.report.program import describe_program
-
-    node = graph.by_name.get(name)
-    if not isinstance(node, NeuronGroup):
-        groups = [each.name for each in graph if isinstance(each, NeuronGroup)]
-        near = sorted(groups, key=lambda group: (not (name in group or group in name), groups.index(group)))
-        what = "no such node" if node is None else f"a {type(node).__name__} has no program"
-        raise UsageError(f"--program {name}: {what}; neuron groups are {shortened(near, '--nodes lists all')}")
-    described = describe_program(graph, node)
-    typer.echo("\n".join(program_lines(described)))
-    if as_json:
-        print_json(described.to_dict())
 
 
 def _print_blocks(title: str, summary: Summary) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import os
 import signal
 import sys
 import warnings
@@ -81,9 +83,23 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
+def _open_streams() -> None:
+    """Put nothing in the place of a closed stdin, stdout or stderr, before a file of ours takes its number.
+
+    Characters that a terminal's encoding lacks are shown as escapes.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - open as long as the program runs
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Run the program; every expected error becomes one message and an exit code."""
     signal.signal(signal.SIGTERM, _end)
+    _open_streams()
     try:
         with _notices(), out_of_memory("loihi-mmfree", "end other programs, or use a machine with more"):
             app()

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from loihi_mmfree.cli.output import print_table
-from loihi_mmfree.cost.quantity import counted
+from loihi_mmfree.text import counted
 
 if TYPE_CHECKING:
-    from loihi_mmfree.cost.board.profiler import Profile
+    from loihi_mmfree.api import Profile
 
 _HELD_AGAINST = {"message_copies_out": "messages_out"}
 """The board has one count of messages out, and whether it counts copies is not known: it stands in both rows."""

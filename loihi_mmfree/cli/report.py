@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from loihi_mmfree.cli.output import JSON_OPTION, print_json, print_table
-from loihi_mmfree.files import require_writable, write_whole
+from loihi_mmfree.files import require_output, write_whole
 
 
 def report(
@@ -22,19 +22,15 @@ def report(
 ) -> None:
     """Say what to expect on Loihi 2: throughput and energy, modelled, beside published measurements."""
     from loihi_mmfree import api
-    from loihi_mmfree.report.tables import notes, tables
 
     if html is not None:
-        require_writable(html.absolute().parent, "--html")
-    loaded = api.load(net)
-    made = api.report(loaded, sweep=sweep)
+        require_output(html, "--html")
+    made = api.report(net, sweep=sweep)
     if html is not None:
-        from loihi_mmfree.report.pages.page import report_page
-
-        write_whole(html, report_page(made, loaded).encode(), "--html")
-    for table in tables(made):
+        write_whole(html, made.html().encode(), "--html")
+    for table in made.tables:
         print_table(table.title, table.columns, table.rows)
-    for note in notes(made):
+    for note in made.notes:
         typer.echo(note)
     if as_json:
         print_json(made.to_dict())

@@ -7,45 +7,46 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from loihi_mmfree import defaults
 from loihi_mmfree.cli.output import JSON_OPTION, print_json
 from loihi_mmfree.cli.profile_tables import print_profile
-from loihi_mmfree.cost.quantity import counted
 from loihi_mmfree.errors import UsageError
-from loihi_mmfree.files import require_writable, write_whole
+from loihi_mmfree.files import require_output
+from loihi_mmfree.memory import peak_rss_mb
+from loihi_mmfree.text import counted
 
 if TYPE_CHECKING:
-    from loihi_mmfree.cost.board.profiler import Profile
-    from loihi_mmfree.net.artifact import Net
-    from loihi_mmfree.sim.session.generate import RunResult
-    from loihi_mmfree.text import Tokenizer
+    from loihi_mmfree.api import Profile, Prompt, RunResult, Token
 
 
 def run(
     net: Path = typer.Argument(..., metavar="NET", help="Folder of a compiled network."),
     backend: str = typer.Option(
-        "sim", "--backend", help="sim (Lava on this machine), engine (integers without Lava) or loihi2."
+        defaults.BACKEND, "--backend", help="sim (Lava on this machine), engine (integers without Lava) or loihi2."
     ),
     prompt: str | None = typer.Option(None, "--prompt", help="Prompt as text."),
     ids: str | None = typer.Option(None, "--ids", help="Prompt as token ids: 1,2,3."),
     prompt_file: Path | None = typer.Option(
         None, "--prompt-file", metavar="FILE", help="Prompt from a text file."
     ),
-    new_tokens: int = typer.Option(64, "-n", "--new-tokens", help="Generate at most so many tokens."),
+    new_tokens: int = typer.Option(
+        defaults.NEW_TOKENS, "-n", "--new-tokens", help="Generate at most so many tokens."
+    ),
     granularity: str = typer.Option(
-        "operator", "--granularity", help="What one Lava process holds: operator, block or network."
+        defaults.GRANULARITY, "--granularity", help="What one Lava process holds: operator, block or network."
     ),
     runtime: str = typer.Option(
-        "inprocess", "--runtime", help="inprocess, or stock: Lava's own, one system process each."
+        defaults.RUNTIME, "--runtime", help="inprocess, or stock: Lava's own, one system process each."
     ),
     kernels: str = typer.Option(
-        "compiled", "--kernels", help="What computes: compiled, or numpy (the specification, slow)."
+        defaults.KERNEL, "--kernels", help="What computes: compiled, or numpy (the specification, slow)."
     ),
     temperature: float = typer.Option(0.0, "--temperature", help="0 is greedy."),
     top_k: int | None = typer.Option(None, "--top-k", help="Sample among the k likeliest."),
     top_p: float | None = typer.Option(
         None, "--top-p", help="Sample among the likeliest that reach this probability."
     ),
-    seed: int = typer.Option(0, "--seed", help="Seed of the sampling."),
+    seed: int = typer.Option(defaults.SEED, "--seed", help="Seed of the sampling."),
     ignore_eos: bool = typer.Option(False, "--ignore-eos", help="Go on after the end-of-text token."),
     logits_out: Path | None = typer.Option(
         None, "--logits-out", metavar="F.npz", help="Write ids, int32 logits and their scale."
@@ -63,34 +64,30 @@ def run(
 ) -> None:
     """Read a prompt and generate text; tokens appear as they come."""
     from loihi_mmfree import api
-    from loihi_mmfree.net.artifact import REPORT
-    from loihi_mmfree.sim.session.sampling import Sampler
 
-    sampler = Sampler(temperature, top_k, top_p, seed)
+    sampler = api.Sampler(temperature, top_k, top_p, seed)
     if logits_out is not None:
-        require_writable(logits_out.absolute().parent, "--logits-out")
+        require_output(logits_out, "--logits-out")
     _check_what_is_counted(backend, activity, histograms, profile)
-    loaded = api.load(net)
-    tokenizer = _tokenizer(loaded)
-    prompt_ids = _prompt_ids(loaded, tokenizer, prompt, ids, prompt_file)
+    given = _prompt(prompt, ids, prompt_file)
     if activity:
-        folder = net / REPORT
-        require_writable(folder if folder.exists() else net, "--activity")
+        api.require_recordable(net, "--activity")
     measured: Profile | None = None
-    with _Echo(tokenizer, prompt if prompt_file is None else None, quiet=as_json) as echo:
+    with _Echo(prompt, quiet=as_json) as echo:
         if profile:
             result, measured = api.profile(
-                loaded,
-                prompt_ids,
+                net,
+                given,
                 new_tokens,
                 sampler=sampler,
                 stop_at_end_of_text=not ignore_eos,
                 on_token=echo.token,
+                logits_out=logits_out,
             )
         else:
             result = api.run(
-                loaded,
-                prompt_ids,
+                net,
+                given,
                 new_tokens,
                 backend=backend,
                 granularity=granularity,
@@ -99,21 +96,18 @@ def run(
                 sampler=sampler,
                 stop_at_end_of_text=not ignore_eos,
                 on_token=echo.token,
+                logits_out=logits_out,
                 activity=activity,
                 histograms=histograms,
             )
     if result.activity is not None:
-        from loihi_mmfree.activity.file import save_activity
-
-        typer.echo(f"activity of {result.activity.tokens} tokens: {save_activity(net, result.activity)}", err=True)
-    if logits_out is not None:
-        _write_logits(logits_out, result)
+        kept = api.save_activity(net, result.activity)
+        typer.echo(f"activity of {result.activity.tokens} tokens: {kept}", err=True)
     typer.echo(_speed(result), err=True)
     if measured is not None:
         print_profile(measured)
     if as_json:
-        text = None if tokenizer is None else tokenizer.decode(result.new_ids)
-        document = _document(backend, granularity, runtime, result, text)
+        document = _document(backend, granularity, runtime, result)
         print_json(document if measured is None else {**document, "profile": measured.to_dict()})
 
 
@@ -140,9 +134,8 @@ def _speed(result: RunResult) -> str:
     )
 
 
-def _document(backend: str, granularity: str, runtime: str, result: RunResult, text: str | None) -> dict[str, Any]:
-    from loihi_mmfree.memory import peak_rss_mb
-    from loihi_mmfree.net.artifact import versions
+def _document(backend: str, granularity: str, runtime: str, result: RunResult) -> dict[str, Any]:
+    from loihi_mmfree import api
 
     lava = backend == "sim"
     return {
@@ -151,7 +144,7 @@ def _document(backend: str, granularity: str, runtime: str, result: RunResult, t
         "runtime": runtime if lava else None,
         "prompt_ids": list(result.prompt_ids),
         "new_ids": list(result.new_ids),
-        "text": text,
+        "text": result.text,
         "logits_sha256": result.logits_sha256,
         "tokens_per_s": result.tokens_per_s,
         "prefill_tokens_per_s": result.prefill_tokens_per_s,
@@ -159,20 +152,12 @@ def _document(backend: str, granularity: str, runtime: str, result: RunResult, t
         "saturations": result.saturations,
         "overflows": result.overflows,
         "peak_rss_mb": peak_rss_mb(),
-        "versions": versions(),
+        "versions": api.versions(),
     }
 
 
-def _tokenizer(net: Net) -> Tokenizer | None:
-    from loihi_mmfree.text import Tokenizer
-
-    return None if net.tokenizer_path is None else Tokenizer(net.tokenizer_path)
-
-
-def _prompt_ids(
-    net: Net, tokenizer: Tokenizer | None, prompt: str | None, ids: str | None, prompt_file: Path | None
-) -> list[int]:
-    """The prompt as token ids, from the one option that was given."""
+def _prompt(prompt: str | None, ids: str | None, prompt_file: Path | None) -> Prompt:
+    """The prompt as text or as token ids, from the one option that was given."""
     given = [each for each in (prompt, ids, prompt_file) if each is not None]
     if len(given) != 1:
         raise UsageError("give one of --prompt TEXT, --ids 1,2,3 and --prompt-file FILE")
@@ -181,25 +166,24 @@ def _prompt_ids(
             return [int(each) for each in ids.replace(",", " ").split()]
         except ValueError as error:
             raise UsageError(f"--ids {ids!r}: token ids are whole numbers separated by commas") from error
-    if prompt_file is not None:
-        try:
-            prompt = prompt_file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"--prompt-file {prompt_file}: cannot be read: {error}") from error
-    if tokenizer is None:
-        raise UsageError(f"{net.path} has no tokenizer.json, so a prompt cannot be text; give --ids 1,2,3")
-    if not prompt:
-        raise UsageError("the prompt is empty; give at least one character")
-    return tokenizer.encode(prompt)
+    if prompt is not None:
+        if not prompt:
+            raise UsageError("the prompt is empty; give at least one character")
+        if any("\ud800" <= each <= "\udfff" for each in prompt):
+            raise UsageError("--prompt: the text is not valid UTF-8; give it in UTF-8, or in a file")
+        return prompt
+    assert prompt_file is not None
+    try:
+        # A byte order mark is no text, and every end of line is a line feed.
+        return prompt_file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--prompt-file {prompt_file}: cannot be read: {error}") from error
 
 
 class _Echo:
-    """Shows tokens as they come: as text where there is a tokenizer, else as ids."""
+    """Shows a typed prompt and tokens as they come: as text, or as ids where there is no tokenizer."""
 
-    def __init__(self, tokenizer: Tokenizer | None, prompt: str | None, quiet: bool) -> None:
-        from loihi_mmfree.text import TextStream
-
-        self._stream = None if tokenizer is None else TextStream(tokenizer)
+    def __init__(self, prompt: str | None, quiet: bool) -> None:
         self._prompt, self._quiet, self._begun = prompt, quiet, False
 
     def __enter__(self) -> _Echo:
@@ -212,23 +196,11 @@ class _Echo:
         if self._begun:
             typer.echo("")
 
-    def token(self, token: int) -> None:
+    def token(self, token: Token) -> None:
         """Show one token."""
-        self._show(f"{token} " if self._stream is None else self._stream.push(token))
+        self._show(f"{token.id} " if token.text is None else token.text)
 
     def _show(self, text: str) -> None:
         if not self._quiet:
             typer.echo(text, nl=False)
             self._begun = True
-
-
-def _write_logits(path: Path, result: RunResult) -> None:
-    """Write the logits whole or not at all."""
-    import io
-
-    import numpy as np
-
-    buffer = io.BytesIO()
-    ids = np.array(result.ids, dtype=np.int64)
-    np.savez(buffer, ids=ids, logits=result.logits, scale=np.float64(result.logit_scale))
-    write_whole(path, buffer.getvalue(), "--logits-out")

@@ -49,8 +49,3 @@ def format_number(value: float) -> str:
     if 999.5 <= abs(value) < 1e6:
         return f"{value:,.0f}"
     return f"{value:#.3g}".removesuffix(".")
-
-
-def counted(number: int, what: str) -> str:
-    """Return a number with what is counted: 1 chip, 2 chips."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

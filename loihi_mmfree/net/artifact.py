@@ -21,15 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from loihi_mmfree.ir.graph import Graph
-from loihi_mmfree.ir.nodes import NeuronGroup, TernarySynapse, TokenIn
-from loihi_mmfree.place.check import require_complete
-from loihi_mmfree.place.placement import Placement
-from loihi_mmfree.ir.serialize import graph_from_data, graph_to_data
-from loihi_mmfree.net.tensor_file import map_tensors, write_tensors
 from loihi_mmfree.errors import ArtifactError, UsageError
 from loihi_mmfree.fixedpoint.ternary import check_packed
+from loihi_mmfree.ir.graph import Graph
+from loihi_mmfree.ir.nodes import NeuronGroup, TernarySynapse, TokenIn
+from loihi_mmfree.ir.serialize import graph_from_data, graph_to_data
 from loihi_mmfree.loihi2.hardware import ChipSpec, system_from_mapping
+from loihi_mmfree.net.tensor_file import map_tensors, write_tensors
+from loihi_mmfree.place.check import require_complete
+from loihi_mmfree.place.placement import Placement
 
 SCHEMA_VERSION = 2
 MANIFEST, GRAPH, WEIGHTS = "manifest.json", "graph.json", "weights.safetensors"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loihi_mmfree.checkpoint import Checkpoint
+from loihi_mmfree.checkpoint import Checkpoint, open_checkpoint
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.quantize.config import QuantizationConfig
@@ -221,6 +221,38 @@ def calibration_ids(
     ids = Tokenizer(tokenizer_path).encode(_built_in_text() if text is None else text)
     windows = _spread_windows(_checked_windows(np.array(ids), vocab_size)[0], tokens)
     return CalibrationIds(windows, source)
+
+
+def ids_given(
+    given: Sequence[int] | NDArray[np.int64] | Path | None, checkpoint: str | Path, tokens: int
+) -> NDArray[np.int64] | None:
+    """Return what the user gave to calibrate on as token ids; None if nothing.
+
+    Parameters
+    ----------
+    given : sequence of int, or Path, optional
+        Ids, a .npy file of them, or a text file.
+    checkpoint : str or Path
+        Whose tokenizer reads the text.
+    tokens : int
+        At most so many of a text.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read.
+    """
+    if not isinstance(given, Path):
+        return None if given is None else np.asarray(given)
+    opened = open_checkpoint(checkpoint)
+    try:
+        if given.suffix == ".npy":
+            ids: NDArray[np.int64] = np.load(given, allow_pickle=False)
+            return ids
+        text = given.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--calib {given}: cannot be read: {error}") from error
+    return calibration_ids(opened.tokenizer_path, opened.config.vocab_size, tokens, text).ids
 
 
 def _built_in_text() -> str:

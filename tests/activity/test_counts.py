@@ -3,53 +3,70 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 
 from loihi_mmfree.activity.counts import (
     Activity,
-    ActivityRecorder,
+    group_ports,
     neuron_updates,
     projection_zeros,
     synaptic_operations,
     with_zeros,
     worst_case,
 )
-from loihi_mmfree.activity.incidents import Incidents
+from loihi_mmfree.activity.incidents import NO_ROWS, Incidents
+from loihi_mmfree.activity.observer import Observer
+from loihi_mmfree.activity.recorder import ActivityRecorder
+from loihi_mmfree.errors import UsageError
 from loihi_mmfree.ir.graph import Graph, Source
 from loihi_mmfree.ir.nodes import NeuronGroup, SumSynapse, TernarySynapse
 from loihi_mmfree.net.artifact import Net
+from loihi_mmfree.sim.backend import Backend
 from loihi_mmfree.sim.engine.compiled import FastEngine
 from loihi_mmfree.sim.engine.specification import Engine
-from loihi_mmfree.sim.session.recording import Recording
+from loihi_mmfree.sim.session.opening import Choice, open_backend
+
+Open = Callable[[Net, Observer], Backend]
 
 
-def numpy_engine(net: Net) -> Engine:
-    return Engine(net.graph, strict=True)
+def numpy_engine(net: Net, observer: Observer) -> Backend:
+    return Engine(net.graph, strict=True, observer=observer)
 
 
-def compiled_engine(net: Net) -> FastEngine:
-    return FastEngine(net.graph, strict=True, record=True)
+def compiled_engine(net: Net, observer: Observer) -> Backend:
+    return FastEngine(net.graph, strict=True, observer=observer)
 
 
-def record(net: Net, open_engine: Callable[[Net], Engine | FastEngine] = numpy_engine) -> Activity:
-    """An engine's count over the golden ids: all but five of them at once, the others one by one."""
-    recording = Recording(net, open_engine(net), "golden ids")
-    ids = net.golden()["ids"].astype(np.int64)
-    for some in (ids[:-5], *ids[-5:, None]):
-        recording.process(some)
-    activity = recording.activity
-    recording.close()
+def lava(net: Net, observer: Observer) -> Backend:
+    network = pytest.importorskip("loihi_mmfree.sim.lava.network", reason="Lava is not installed")
+    backend: Backend = network.LavaNetwork(net.graph, observer=observer)
+    return backend
+
+
+def count(net: Net, opens: Open, parts: Sequence[np.ndarray], histograms: bool = False) -> Activity:
+    """What a backend sends that reads these parts of a sequence."""
+    recorder = ActivityRecorder(net.graph, histograms)
+    backend = opens(net, recorder.observer)
+    for part in parts:
+        backend.read(part)
+    counters = backend.counters
+    backend.close()
+    activity = recorder.activity("these ids", np.concatenate(parts))
+    assert sum(activity.saturations.values()) == counters.saturations
     return activity
 
 
-def with_histograms(net: Net) -> Activity:
-    engine, recorder = numpy_engine(net), ActivityRecorder(net.graph, histograms=True)
-    engine.process(net.golden()["ids"].astype(np.int64), recorder)
-    return recorder.activity()
+def record(net: Net, opens: Open = numpy_engine) -> Activity:
+    """A count over the golden ids: all but five of them at once, the others one by one."""
+    ids = net.golden()["ids"].astype(np.int64)
+    return count(net, opens, [ids[:-5], *ids[-5:, None]])
+
+
+def with_histograms(net: Net, opens: Open = numpy_engine) -> Activity:
+    return count(net, opens, [net.golden()["ids"].astype(np.int64)], histograms=True)
 
 
 def recount(net: Net) -> dict[str, list[int]]:
@@ -68,12 +85,12 @@ def by_token(activity: Activity) -> dict[str, list[int]]:
 
 
 @pytest.mark.parametrize("fixture", ["tiny_net", "demo_net"])
-@pytest.mark.parametrize("open_engine", [numpy_engine, compiled_engine])
+@pytest.mark.parametrize("opens", [numpy_engine, compiled_engine, lava])
 def test_every_tokens_counts_are_those_of_the_golden_messages(
-    fixture: str, open_engine: Callable[[Net], Engine | FastEngine], request: pytest.FixtureRequest
+    fixture: str, opens: Open, request: pytest.FixtureRequest
 ) -> None:
     net = request.getfixturevalue(fixture)
-    activity, expected = record(net, open_engine), recount(net)
+    activity, expected = record(net, opens), recount(net)
     assert by_token(activity) == expected
     assert activity.messages == {key: sum(counts) for key, counts in expected.items()}
     assert activity.tokens == len(net.golden()["ids"])
@@ -84,29 +101,24 @@ def test_prompts_of_any_length_are_counted_token_by_token(tiny_net: Net, length:
     ids = np.random.default_rng(length).integers(0, 512, length)
     expected: dict[str, list[int]] = {}
 
-    def count(source: Source, values: np.ndarray) -> None:
-        expected[str(source)] = [int(np.count_nonzero(row)) for row in values]
+    def note(source: Source, values: np.ndarray) -> None:
+        expected.setdefault(str(source), []).extend(int(np.count_nonzero(row)) for row in values)
 
-    Engine(tiny_net.graph).process(ids, count)
-    recording = Recording(tiny_net, compiled_engine(tiny_net), "a prompt")
-    recording.process(ids)
-    found = by_token(recording.activity)
-    recording.close()
-    assert found == {key: expected[key] for key in found}
+    Engine(tiny_net.graph, observer=Observer(values=note)).read(ids)
+    for opens in (numpy_engine, compiled_engine):
+        found = by_token(count(tiny_net, opens, [ids]))
+        assert found == {key: expected[key] for key in found}
 
 
-@pytest.mark.parametrize("fixture", ["tiny_net", "demo_net"])
-def test_lava_counts_what_the_engine_counts(fixture: str, request: pytest.FixtureRequest) -> None:
-    lava = pytest.importorskip("loihi_mmfree.sim.lava.network", reason="Lava is not installed")
-    net = request.getfixturevalue(fixture)
-    recording = Recording(net, lava.LavaNetwork(net.graph, taps=True), "Lava")
-    ids = net.golden()["ids"].astype(np.int64)
-    recording.process(ids[:-2])
-    recording.process(ids[-2:])
-    activity = recording.activity
-    recording.close()
-    assert by_token(activity) == recount(net)
-    assert replace(activity, origin="golden ids") == record(net)
+@pytest.mark.parametrize("opens", [compiled_engine, lava])
+def test_every_backend_records_the_same_activity(demo_net: Net, opens: Open) -> None:
+    ids = np.random.default_rng(0).integers(0, 2048, 12)
+    parts = [ids[:9], ids[9:10], ids[10:]]
+    assert count(demo_net, opens, parts) == count(demo_net, numpy_engine, parts)
+
+
+def test_lava_sorts_the_values_that_the_engine_sorts(tiny_net: Net) -> None:
+    assert with_histograms(tiny_net, lava).histograms == with_histograms(tiny_net).histograms
 
 
 def test_an_activity_says_which_ids_were_read(tiny_net: Net) -> None:
@@ -114,14 +126,39 @@ def test_an_activity_says_which_ids_were_read(tiny_net: Net) -> None:
     assert record(tiny_net).ids_sha256 == hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest()
 
 
-def test_a_recorder_keeps_nothing_of_a_token_without_incidents(tiny_net: Net) -> None:
+def test_incidents_are_numbered_over_all_that_was_read(tiny_net: Net) -> None:
     recorder = ActivityRecorder(tiny_net.graph)
+    sent = np.zeros((2, len(group_ports(tiny_net.graph))), dtype=np.int32)
+    assert recorder.observer.counts is not None
     for _ in range(3):
-        recorder.tally("embeddings", np.zeros((2, 2), dtype=np.int64))
-    before = len(recorder._incidents)
-    recorder.tally("embeddings", np.array([[0, 0], [5, 0]]))
-    assert (before, len(recorder._incidents)) == (1, 2)
+        recorder.observer.counts(sent, NO_ROWS)
+    recorder.observer.counts(sent, np.array([[1, 0, 5, 0]], dtype=np.int32))
     assert recorder.activity().incidents.rows.tolist() == [[7, 0, 5, 0]]
+
+
+def test_an_activity_stays_as_it_was_while_counting_goes_on(tiny_net: Net) -> None:
+    recorder = ActivityRecorder(tiny_net.graph)
+    engine = FastEngine(tiny_net.graph, observer=recorder.observer)
+    engine.read(np.array([1, 2, 3]))
+    first = recorder.activity()
+    assert first.by_token is not None
+    before = first.by_token.copy()
+    engine.read(np.array([4]))
+    engine.close()
+    np.testing.assert_array_equal(first.by_token, before)
+    assert (first.tokens, recorder.activity().tokens) == (3, 4)
+
+
+def test_a_backend_names_what_it_does_not_show(tiny_net: Net) -> None:
+    with pytest.raises(
+        UsageError, match="the compiled engine does not show the values of messages; use the engine"
+    ):
+        compiled_engine(tiny_net, Observer(values=lambda source, values: None))
+    choice = Choice("sim", "block")
+    with pytest.raises(UsageError, match="sim at block granularity does not show the messages of every token"):
+        open_backend(tiny_net, choice, ActivityRecorder(tiny_net.graph).observer)
+    with pytest.raises(UsageError, match="a chip does not show the messages of every token"):
+        open_backend(tiny_net, Choice("loihi2"), ActivityRecorder(tiny_net.graph).observer)
 
 
 def tallied(graph: Graph, ids: np.ndarray) -> dict[str, list[list[int]]]:
@@ -129,11 +166,10 @@ def tallied(graph: Graph, ids: np.ndarray) -> dict[str, list[list[int]]]:
     found: dict[str, list[list[int]]] = {}
 
     def note(node: str, counts: np.ndarray) -> None:
-        if counts.any():
-            found[node] = counts.tolist()
+        found.setdefault(node, []).extend(counts.tolist())
 
-    Engine(graph, strict=True).process(ids, tally=note)
-    return found
+    Engine(graph, strict=True, observer=Observer(incidents=note)).read(ids)
+    return {node: counts for node, counts in found.items() if np.any(counts)}
 
 
 def by_node(incidents: Incidents, tokens: int) -> dict[str, list[list[int]]]:
@@ -143,20 +179,14 @@ def by_node(incidents: Incidents, tokens: int) -> dict[str, list[list[int]]]:
     return found
 
 
-@pytest.mark.parametrize("open_engine", [numpy_engine, compiled_engine])
-def test_saturations_are_those_of_the_tokens_and_nodes_that_clamp(
-    demo_net: Net, open_engine: Callable[[Net], Engine | FastEngine]
-) -> None:
+@pytest.mark.parametrize("opens", [numpy_engine, compiled_engine])
+def test_saturations_are_those_of_the_tokens_and_nodes_that_clamp(demo_net: Net, opens: Open) -> None:
     ids = np.random.default_rng(0).integers(0, 2048, 75)
-    recording = Recording(demo_net, open_engine(demo_net), "random ids")
-    for some in (ids[:70], ids[70:71], ids[71:]):
-        recording.process(some)
-    activity = recording.activity
-    recording.close()
+    activity = count(demo_net, opens, [ids[:70], ids[70:71], ids[71:]])
     expected = tallied(demo_net.graph, ids)
     assert by_node(activity.incidents, 75) == expected
     assert activity.saturations == {node: sum(each for each, _ in counts) for node, counts in expected.items()}
-    assert sum(activity.saturations.values()) == recording.counters.saturations > 0
+    assert sum(activity.saturations.values()) > 0
     assert not activity.overflows
 
 

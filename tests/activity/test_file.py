@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loihi_mmfree.activity.counts import Activity, ActivityRecorder, worst_case
+from loihi_mmfree.activity.counts import Activity, worst_case
 from loihi_mmfree.activity.file import load_activity, save_activity
 from loihi_mmfree.activity.incidents import Incidents
+from loihi_mmfree.activity.recorder import ActivityRecorder
 from loihi_mmfree.errors import ArtifactError
 from loihi_mmfree.ir.executor import counting_nodes
 from loihi_mmfree.net.artifact import Net
@@ -26,10 +27,10 @@ INCIDENTS = [[0, 2, 3, 0], [2, 1, 0, 1], [2, 2, 4, 5]]
 @pytest.fixture(scope="module")
 def activity(tiny_net: Net) -> Activity:
     """Of the golden ids, with histograms, and with incidents put in."""
-    engine, recorder = Engine(tiny_net.graph), ActivityRecorder(tiny_net.graph, histograms=True)
-    engine.process(tiny_net.golden()["ids"].astype(np.int64), recorder)
+    recorder = ActivityRecorder(tiny_net.graph, histograms=True)
+    Engine(tiny_net.graph, observer=recorder.observer).read(tiny_net.golden()["ids"].astype(np.int64))
     incidents = Incidents(counting_nodes(tiny_net.graph), np.array(INCIDENTS, dtype=np.int32))
-    return replace(recorder.activity("golden ids", "of these ids"), incidents=incidents)
+    return replace(recorder.activity("golden ids", [5, 7]), incidents=incidents)
 
 
 def refused(net_copy: Path, net: Net, match: str) -> None:

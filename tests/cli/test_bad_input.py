@@ -51,7 +51,11 @@ def _refused(called: Any, code: int, *words: str) -> None:
         (("--ids", "1", "--backend", "gpu"), ["gpu", "engine"]),
         (("--ids", "1", "--runtime", "cloud"), ["cloud", "inprocess"]),
         (("--ids", "1", "--kernels", "opencl"), ["opencl", "numpy"]),
+        (("--ids", "99999999999999999999"), ["99999999999999999999", "0..511"]),
+        (("--prompt", "ab\udcff"), ["--prompt", "not valid UTF-8"]),
+        (("--ids", "1", "--temperature", "1e-310"), ["temperature", "1e-310", "at least"]),
         (("--ids", "1", "--logits-out", "nowhere/f.npz"), ["nowhere"]),
+        (("--ids", "1", "--logits-out", ""), ["--logits-out", "is a folder"]),
         (("--ids", "1", "--frobnicate"), ["frobnicate"]),
     ],
 )
@@ -60,6 +64,28 @@ def test_a_wrong_request_to_run(call: Call, tiny_net: Net, arguments: tuple[str,
         "--backend", "engine",
     )  # fmt: skip
     _refused(call("run", tiny_net.path, *backend, *arguments), USAGE, *words)
+
+
+def test_a_prompt_file_that_is_not_utf_8(call: Call, tiny_net: Net, tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_bytes("é".encode("latin-1"))
+    called = call("run", tiny_net.path, "--backend", "engine", "--prompt-file", tmp_path / "prompt.txt")
+    _refused(called, USAGE, "--prompt-file", "prompt.txt", "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("-n", "1" + "0" * 20), ["new tokens", "100000000000000000000", "1 to"]),
+        (("-n", "0"), ["new tokens", "1 to"]),
+        (("--prompt-tokens", "0"), ["prompt tokens", "1 to"]),
+        (("--prompt-tokens", "1,x"), ["--prompt-tokens", "whole numbers"]),
+        (("--repeats", "0"), ["repeats", "1 to"]),
+        (("--backend", "gpu"), ["gpu", "engine:numpy", "sim"]),
+        (("--backend", "sim", "--granularity", "atom"), ["atom", "operator"]),
+    ],
+)
+def test_a_wrong_request_to_bench(call: Call, tiny_net: Net, arguments: tuple[str, ...], words: list[str]) -> None:
+    _refused(call("bench", tiny_net.path, *arguments), USAGE, *words)
 
 
 def test_a_text_prompt_without_a_tokenizer(call: Call, net_copy: Path) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from loihi_mmfree.cli.program_page import LISTED, program_lines, shortened
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.report.program import Message, NodeProgram, Receiver
+from loihi_mmfree.report.program_text import LISTED, program_lines, shortened
 
 Call = Callable[..., Any]
 NODE = "layers.2.attn.mlgru"
@@ -70,7 +70,7 @@ def test_what_shows_the_whole_network_does_not_go_with_it(
     [
         (
             "mlgru",
-            ["no such node", "groups are layers.0.attn.mlgru, layers.1", "43 more (--nodes lists all)"],
+            ["no such node", "groups are layers.0.attn.mlgru, layers.1", "43 more (a full inspection lists all)"],
         ),
         ("layers.0.attn.i_proj", ["a TernarySynapse has no program"]),
     ],

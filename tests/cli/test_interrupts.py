@@ -18,11 +18,11 @@ from loihi_mmfree.net.artifact import Net
 MAIN = "from loihi_mmfree.cli.main import main\n"
 SAYS_WHEN_IT_READS = """
 from loihi_mmfree.sim.{module} import {network} as Network
-process = Network.process
+read = Network.read
 def says(*arguments, **options):
     print('reading', flush=True)
-    return process(*arguments, **options)
-Network.process = says
+    return read(*arguments, **options)
+Network.read = says
 """
 PROMPTLY_SECONDS = 15.0
 """What a busy machine may take to end; the work itself would take minutes."""
@@ -62,10 +62,27 @@ def test_ctrl_c_while_generating(tiny_net: Net, backend: str) -> None:
 
 @pytest.mark.parametrize("backend", ["engine", "block"])
 def test_ctrl_c_while_the_prompt_is_read(tiny_net: Net, backend: str) -> None:
-    module, network = ("fast", "FastEngine") if backend == "engine" else ("lava", "LavaNetwork")
+    engine = backend == "engine"
+    module, network = ("engine.compiled", "FastEngine") if engine else ("lava.network", "LavaNetwork")
     code = SAYS_WHEN_IT_READS.format(module=module, network=network)
     ids = ",".join(["1,2,3,4"] * 12_000)
     interrupt(start(code, "run", tiny_net.path, *BACKENDS[backend], "--ids", ids, "-n", 0))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_ended_leaves_no_part_of_its_logits(
+    tiny_net: Net, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    options = ("--backend", "engine", "--ids", "1,2,3", "--ignore-eos", "--logits-out", tmp_path / "logits.npz")
+    process = start("", "run", tiny_net.path, *options, "-n", 1_000_000)
+    assert process.stdout is not None
+    assert process.stdout.read(1)
+    assert len(list(tmp_path.iterdir())) == 1, "it writes them as they come"
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert b"Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_request_to_end_ends_all_of_the_stock_runtime(tiny_net: Net) -> None:

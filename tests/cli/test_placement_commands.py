@@ -19,7 +19,7 @@ def expected_sha256(tiny_net: Net) -> str:
     """What the network of default settings computes."""
     from loihi_mmfree import api
 
-    return api.run(tiny_net, [1, 17, 42], 3).logits_sha256
+    return api.run(tiny_net, [1, 17, 42], 3, backend="engine").logits_sha256
 
 
 def test_inspect_says_where_the_network_lies(call: Call, tiny_net: Net) -> None:

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loihi_mmfree.activity.counts import Activity, ActivityRecorder, worst_case
+from loihi_mmfree.activity.counts import Activity, worst_case
 from loihi_mmfree.activity.incidents import Incidents
+from loihi_mmfree.activity.recorder import ActivityRecorder
 from loihi_mmfree.cost.on_chip import on_chip_activity
 from loihi_mmfree.cost.workload import count_workload
 from loihi_mmfree.ir.executor import counting_nodes
@@ -20,8 +21,8 @@ from loihi_mmfree.sim.engine.specification import Engine
 @pytest.fixture(scope="module")
 def activity(tiny_net: Net) -> Activity:
     """Of the golden ids, with a saturation of the final norm put in, which stands for the head's part."""
-    engine, recorder = Engine(tiny_net.graph), ActivityRecorder(tiny_net.graph)
-    engine.process(tiny_net.golden()["ids"].astype(np.int64), recorder)
+    recorder = ActivityRecorder(tiny_net.graph)
+    Engine(tiny_net.graph, observer=recorder.observer).read(tiny_net.golden()["ids"].astype(np.int64))
     nodes = counting_nodes(tiny_net.graph)
     incidents = Incidents(nodes, np.array([[1, nodes.index("norm.scale"), 6, 0]], dtype=np.int32))
     return replace(recorder.activity("golden ids"), incidents=incidents)

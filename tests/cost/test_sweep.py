@@ -7,7 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from loihi_mmfree.activity.counts import Activity, ActivityRecorder, worst_case
+from loihi_mmfree.activity.counts import Activity, worst_case
+from loihi_mmfree.activity.recorder import ActivityRecorder
 from loihi_mmfree.cost.parameters import load_parameters
 from loihi_mmfree.cost.sweep import Setting, SweepRow, pareto, settings, sweep
 from loihi_mmfree.net.artifact import Net
@@ -30,8 +31,8 @@ def rows(tiny_net: Net) -> tuple[SweepRow, ...]:
 @pytest.fixture(scope="module")
 def with_histograms(tiny_net: Net) -> Activity:
     """Of the golden ids."""
-    engine, recorder = Engine(tiny_net.graph), ActivityRecorder(tiny_net.graph, histograms=True)
-    engine.process(tiny_net.golden()["ids"].astype(np.int64), recorder)
+    recorder = ActivityRecorder(tiny_net.graph, histograms=True)
+    Engine(tiny_net.graph, observer=recorder.observer).read(tiny_net.golden()["ids"].astype(np.int64))
     return recorder.activity()
 
 

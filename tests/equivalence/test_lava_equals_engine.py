@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from loihi_mmfree.activity.observer import Observer
 from loihi_mmfree.checkpoint import ModelConfig, expected_shapes, open_checkpoint
 from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.compiler.pipeline import compile_graph, golden_messages
@@ -120,13 +121,15 @@ def test_stock_lava_gives_the_same_logits(smallest_graph: Graph, granularity: st
 
 def messages_of(graph: Graph, granularity: str, ids: np.ndarray) -> dict[str, np.ndarray]:
     """What the processes send one another, by `node:port`, without the rows that the host writes."""
-    found: dict[str, np.ndarray] = {}
-    with LavaNetwork(graph, granularity, taps=True) as network:
-        network.process(ids[:1])
+    pieces: dict[str, list[np.ndarray]] = {}
+    observer = Observer(values=lambda source, values: pieces.setdefault(str(source), []).append(values))
+    with LavaNetwork(graph, granularity, observer=observer) as network:
+        network.read(ids[:1])
         network.reset()
-        network.process(ids, lambda source, values: found.update({str(source): values}))
-    found.pop("tokens:out")
-    return found
+        pieces.clear()
+        network.read(ids)
+    pieces.pop("tokens:out")
+    return {key: np.concatenate(each) for key, each in pieces.items()}
 
 
 def test_every_message_between_nodes_is_the_engines(random_graph: Graph) -> None:
@@ -182,11 +185,13 @@ def test_what_every_node_counts_at_every_token_is_what_the_engine_counts(
     monkeypatch.setattr("loihi_mmfree.ir.executor.LOIHI2", narrow)
     expected: dict[str, np.ndarray] = {}
     found: dict[str, list[np.ndarray]] = {}
-    engine = Engine(graph, strict=True)
-    engine.process(ids, tally=lambda node, counts: expected.update({node: counts}))
-    with LavaNetwork(graph, taps=True, kernels=kernels) as network:
+    observer = Observer(incidents=lambda node, counts: expected.update({node: counts}))
+    engine = Engine(graph, strict=True, observer=observer)
+    engine.read(ids)
+    observer = Observer(incidents=lambda node, counts: found.setdefault(node, []).append(counts))
+    with LavaNetwork(graph, kernels=kernels, observer=observer) as network:
         for some in (ids[:3], ids[3:4], ids[4:]):
-            network.process(some, tally=lambda node, counts: found.setdefault(node, []).append(counts))
+            network.read(some)
         assert network.counters == engine.counters
     assert set(found) == set(expected) == set(counting_nodes(graph))
     assert {type(graph.by_name[node]) for node, counts in expected.items() if counts.any()} == {
@@ -197,11 +202,9 @@ def test_what_every_node_counts_at_every_token_is_what_the_engine_counts(
 
 
 def test_what_nodes_count_by_token_is_known_at_operator_granularity_only(smallest_graph: Graph) -> None:
-    with (
-        LavaNetwork(smallest_graph, "block", taps=True) as network,
-        pytest.raises(UsageError, match="operator granularity only"),
-    ):
-        network.process(random_ids(1, 23), tally=lambda node, counts: None)
+    observer = Observer(incidents=lambda node, counts: None)
+    with pytest.raises(UsageError, match="block granularity does not show what every node counts by token; use"):
+        LavaNetwork(smallest_graph, "block", observer=observer)
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)

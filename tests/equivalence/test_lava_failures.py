@@ -87,8 +87,3 @@ def test_unknown_granularity_and_runtime_are_usage_errors(tiny_net: Net) -> None
         LavaNetwork(tiny_net.graph, "layer")
     with pytest.raises(UsageError, match="runtime: unknown 'threads'; known: inprocess, stock"):
         LavaNetwork(tiny_net.graph, runtime="threads")
-
-
-def test_a_tap_needs_a_network_made_with_taps(tiny_net: Net) -> None:
-    with LavaNetwork(tiny_net.graph, "network") as network, pytest.raises(UsageError, match="taps=True"):
-        network.process(IDS, lambda source, values: None)

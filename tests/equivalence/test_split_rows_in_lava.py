@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from loihi_mmfree.activity.observer import Observer
 from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.compiler.pipeline import compile_checkpoint
+from loihi_mmfree.ir.graph import Source
 from loihi_mmfree.ir.nodes import NeuronGroup, TernarySynapse
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.place.check import check
 from loihi_mmfree.sim.engine.specification import Engine
 from loihi_mmfree.sim.lava.network import LavaNetwork
 
+Messages = dict[Source, list[np.ndarray]]
 IDS = np.array([1, 17, 300, 4, 5, 99])
 
 
@@ -40,16 +44,20 @@ def test_every_core_keeps_the_limits_of_its_chip(split_net: Net) -> None:
     assert check(split_net.graph, placed.chip, placed.placement) == []
 
 
+def keeper(messages: Messages) -> Callable[[Source, np.ndarray], None]:
+    return lambda source, values: messages.setdefault(source, []).append(values)
+
+
 def test_lava_gives_every_message_of_the_engine(split_net: Net) -> None:
-    expected, found = {}, {}
-    logits = Engine(split_net.graph, strict=True).process(
-        IDS, lambda source, value: expected.update({source: value})
-    )
-    with LavaNetwork(split_net.graph, strict=True, taps=True) as network:
-        lava = network.process(IDS, lambda source, value: found.update({source: value}))
+    expected: Messages = {}
+    found: Messages = {}
+    engine = Engine(split_net.graph, strict=True, observer=Observer(values=keeper(expected)))
+    logits = engine.process(IDS)
+    with LavaNetwork(split_net.graph, strict=True, observer=Observer(values=keeper(found))) as network:
+        lava = network.process(IDS)
     assert np.array_equal(lava, logits)
     assert len(expected) > len(split_net.graph.nodes)
-    assert all(np.array_equal(found[source], value) for source, value in expected.items())
+    assert all(np.array_equal(np.concatenate(found[source]), value[0]) for source, value in expected.items())
 
 
 def test_the_integers_are_those_of_the_network_that_was_not_split(split_net: Net, tiny_checkpoint: Path) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loihi_mmfree.activity.counts import ActivityRecorder, synaptic_operations
+from loihi_mmfree.activity.counts import synaptic_operations
 from loihi_mmfree.activity.file import save_activity
 from loihi_mmfree.activity.incidents import Incidents
+from loihi_mmfree.activity.recorder import ActivityRecorder
 from loihi_mmfree.cost.published import load_published
 from loihi_mmfree.cost.quantity import SOURCES, Quantity, format_number
 from loihi_mmfree.ir.executor import counting_nodes
@@ -44,8 +45,8 @@ def unrecorded(tiny_net: Net) -> Report:
 def recorded(net_copy: Path) -> Report:
     """Of a copy with the activity of the golden ids, and with incidents put in."""
     net = load_net(net_copy)
-    engine, recorder = Engine(net.graph), ActivityRecorder(net.graph)
-    engine.process(net.golden()["ids"].astype(np.int64), recorder)
+    recorder = ActivityRecorder(net.graph)
+    Engine(net.graph, observer=recorder.observer).read(net.golden()["ids"].astype(np.int64))
     nodes = counting_nodes(net.graph)
     rows = sorted([token, nodes.index(node), *counts] for (token, node), counts in INCIDENTS.items())
     incidents = Incidents(nodes, np.array(rows, dtype=np.int32))

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from loihi_mmfree.activity.counts import synaptic_operations
-from loihi_mmfree.cost.quantity import counted
 from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, block_of
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.place.connections import placed_nodes, placement_block
@@ -16,6 +15,7 @@ from loihi_mmfree.report.document import Report
 from loihi_mmfree.report.pages.figures import Bin, bins_plot
 from loihi_mmfree.report.pages.svg import Html
 from loihi_mmfree.report.pages.tables import TEXT, Table, bar, count, table
+from loihi_mmfree.text import counted
 
 _MOST_POINTS = 120
 """Of a plot over tokens."""

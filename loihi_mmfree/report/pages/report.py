@@ -8,7 +8,7 @@ from typing import Any
 
 from loihi_mmfree.cost.comparison import THIS_NETWORK, ComparisonRow
 from loihi_mmfree.cost.model import PHASES, Prediction
-from loihi_mmfree.cost.quantity import counted, format_number
+from loihi_mmfree.cost.quantity import format_number
 from loihi_mmfree.ir.nodes import TernarySynapse
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.report.document import NOT_MODELLED, Report
@@ -29,6 +29,7 @@ from loihi_mmfree.report.pages.tables import NOTE, NUMBER, TEXT, Fact, Table, gr
 from loihi_mmfree.report.summary import summarize
 from loihi_mmfree.report.tables import Table as TerminalTable
 from loihi_mmfree.report.tables import notes, tables, validation_table
+from loihi_mmfree.text import counted
 
 _NOT_MEASURED = "Nothing was measured on hardware."
 _OPEN = ("Zeros,", "Activity of a token")

@@ -5,14 +5,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from loihi_mmfree.activity.observer import NOBODY, Observer, Taps
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.interpreter import Counters
-from loihi_mmfree.ir.executor import Executor, Tally, Tap
+from loihi_mmfree.ir.executor import Executor
 from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.ir.nodes import logits_output, token_input
+from loihi_mmfree.sim.backend import Backend, TakeLogits
+
+TOKENS_TOGETHER = 64
+"""Most tokens whose values are held at once."""
 
 
-class Engine:
+class Engine(Backend):
     """Runs a network token-exactly and keeps its recurrent state between calls.
 
     Parameters
@@ -21,13 +26,16 @@ class Engine:
         Lowered.
     strict : bool
         Check every register and accumulator against its declared width and count overflows.
+    observer : Observer
+        Is told all that it asks for, as it is computed; `incidents` of synapses if strict.
     """
 
-    def __init__(self, graph: Graph, strict: bool = False) -> None:
+    def __init__(self, graph: Graph, strict: bool = False, observer: Observer = NOBODY) -> None:
         self.graph = graph
         self._tokens, self._logits = token_input(graph), logits_output(graph)
         inner = tuple(node for node in graph if node is not self._tokens)
         self._executor = Executor(graph, inner, strict)
+        self._taps = Taps(graph, observer)
         self._tokens_read = 0
 
     @property
@@ -53,30 +61,19 @@ class Engine:
         """Forget the sequence so far."""
         self._executor.reset()
 
-    def process(
-        self, ids: NDArray[np.int64], tap: Tap | None = None, tally: Tally | None = None
-    ) -> NDArray[np.int32]:
-        """Read tokens and return the logits after each of them.
-
-        Parameters
-        ----------
-        ids : int64 array [T]
-            At least one id below the vocabulary size.
-        tap : callable, optional
-            Called with (Source, int64 array [T, n]) for every message, as it is computed.
-        tally : callable, optional
-            Called with (node, int64 array [T, 2]) for every node that counts: saturations and overflows.
-
-        Returns
-        -------
-        int32 array [T, V]
-            Times `logit_scale`, the real logits.
-        """
-        rows: Integers = self.graph.tensors[self._tokens.table][ids].astype(np.int64)
-        self._tokens_read += len(rows)
+    def read(self, ids: NDArray[np.int64], take: TakeLogits | None = None) -> NDArray[np.int32]:
+        """Read tokens and return the logits after the last; see `Backend.read`."""
         wanted = self._logits.inputs[0]
-        values = self._executor.run({self._tokens.out(): rows}, [wanted], tap, tally)
-        return values[wanted].astype(np.int32)
+        for piece in np.split(ids, range(TOKENS_TOGETHER, len(ids), TOKENS_TOGETHER)):
+            rows: Integers = self.graph.tensors[self._tokens.table][piece].astype(np.int64)
+            self._taps.begin(len(piece))
+            values = self._executor.run({self._tokens.out(): rows}, [wanted], self._taps.tap, self._taps.tally)
+            self._taps.end()
+            self._tokens_read += len(piece)
+            logits = values[wanted].astype(np.int32)
+            if take is not None:
+                take(logits)
+        return logits[-1].copy()
 
     def close(self) -> None:
         """Release nothing: the engine holds only memory."""

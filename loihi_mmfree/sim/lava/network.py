@@ -10,13 +10,15 @@ from lava.magma.core.process.process import ProcessServer
 from lava.magma.core.process.variable import VarServer
 from numpy.typing import NDArray
 
+from loihi_mmfree.activity.observer import NOBODY, Observer, Taps
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.interpreter import OVERFLOWS, Counters
-from loihi_mmfree.ir.executor import Tally, Tap, count_wide_sums
+from loihi_mmfree.ir.executor import count_wide_sums
 from loihi_mmfree.ir.graph import Graph, Source
 from loihi_mmfree.ir.nodes import NeuronGroup, SumSynapse, TernarySynapse, logits_output, token_input
 from loihi_mmfree.processes.neuron_group import TALLY
+from loihi_mmfree.sim.backend import Backend, TakeLogits
 from loihi_mmfree.sim.lava.graph import LavaGraph, SimulationConfig, build
 from loihi_mmfree.sim.lava.runtimes.base import NetworkRuntime
 from loihi_mmfree.sim.lava.runtimes.inprocess import InProcessRuntime
@@ -26,12 +28,11 @@ RUNTIMES = ("inprocess", "stock")
 DEFAULT_TIMEOUT_SECONDS = 60.0
 
 
-class LavaNetwork:
+class LavaNetwork(Backend):
     """Runs a network as Lava processes and keeps its recurrent state between calls.
 
     A context manager; whatever ends it (the block's end, an error, Ctrl-C), no process, thread or shared memory
-    stays behind. The counterpart without Lava, with the same `process`, is
-    `loihi_mmfree.sim.engine.specification.Engine`.
+    stays behind. The counterpart without Lava is `loihi_mmfree.sim.engine.specification.Engine`.
 
     Parameters
     ----------
@@ -48,14 +49,14 @@ class LavaNetwork:
         Check every register against its declared width and count overflows.
     kernels : {"compiled", "numpy"}
         What processes compute with.
-    taps : bool
-        Let the host read every message, for `process(ids, tap)`, and at operator granularity what neuron groups
-        count, for `process(ids, tap, tally)`. Costs a channel for each.
+    observer : Observer
+        What it asks for is read by the host over a channel for every message between processes: at operator
+        granularity all that there is, at others the values between blocks.
 
     Raises
     ------
     UsageError
-        Unknown granularity or runtime.
+        Unknown granularity or runtime, or the observer asks for what no process sends.
     SimulationError
         A process failed or cannot go on; the message names it. The network has ended then.
     """
@@ -67,8 +68,8 @@ class LavaNetwork:
         runtime: str = "inprocess",
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         strict: bool = True,
-        taps: bool = False,
         kernels: str = "compiled",
+        observer: Observer = NOBODY,
     ) -> None:
         self.graph = graph
         self._tokens, self._logits = token_input(graph), logits_output(graph)
@@ -76,9 +77,14 @@ class LavaNetwork:
         self._burst = 1
         if runtime not in RUNTIMES:
             raise UsageError(f"runtime: unknown {runtime!r}; known: {', '.join(RUNTIMES)}")
-        self._lava = build(graph, granularity, strict, kernels, tally=taps)
+        able = {"values", "incidents", "counts"} if granularity == "operator" else {"values"}
+        advice = "use the engine, or sim at operator granularity"
+        observer.require(able, f"sim at {granularity} granularity", advice)
+        self._taps = Taps(graph, observer)
+        tallied = self._taps.tally is not None
+        self._lava = build(graph, granularity, strict, kernels, tally=tallied)
         self._strict, self._wide_sums = strict, Counters()
-        self._tapped = tuple(self._lava.ports) if taps else ()
+        self._tapped = tuple(self._lava.ports) if tallied or self._taps.tap is not None else ()
         for source in self._tapped:
             self._lava.ports[source].flag_external_pipe()
         try:
@@ -118,7 +124,7 @@ class LavaNetwork:
         """Saturations and, if strict, overflows since the network was made.
 
         At operator granularity synapses are stock Lava, which counts nothing: sums wider than an accumulator,
-        which the proof of bounds excludes, are counted only where the network has taps.
+        which the proof of bounds excludes, are counted only where the network is observed.
         """
         processes = self._lava.processes.values()
         counted = (process.counters.get() for process in processes if hasattr(process, "counters"))
@@ -142,47 +148,20 @@ class LavaNetwork:
         for variable in self._lava.states.values():
             variable.set(np.zeros(variable.shape, dtype=np.int64))
 
-    def process(
-        self, ids: NDArray[np.int64], tap: Tap | None = None, tally: Tally | None = None
-    ) -> NDArray[np.int32]:
-        """Read tokens and return the logits after each of them.
+    def read(self, ids: NDArray[np.int64], take: TakeLogits | None = None) -> NDArray[np.int32]:
+        """Read tokens and return the logits after the last; see `Backend.read`.
 
         The tokens enter one a time step, and the call returns when the last one's logits have left. So a prompt
         in one call is pipelined, and tokens in a call each fall through.
-
-        Parameters
-        ----------
-        ids : int64 array [T]
-            At least one id below the vocabulary size.
-        tap : callable, optional
-            Called with (Source, int64 array [T, n]) for every message between processes, in the order of the
-            graph, after the last token. For a network made with `taps`.
-        tally : callable, optional
-            Called with (node, int64 array [T, 2]) for every node that counts: saturations and overflows. Likewise,
-            and at operator granularity.
-
-        Returns
-        -------
-        int32 array [T, V]
-            Times `logit_scale`, the real logits.
         """
-        if (tap or tally) and not self._tapped:
-            raise UsageError("this network was made without taps: use LavaNetwork(..., taps=True)")
-        if tally and not any(source.port == TALLY for source in self._tapped):
-            raise UsageError("what nodes count by token is known at operator granularity only")
-        rows = self.graph.tensors[self._tokens.table][ids].astype(np.int32)
+        self._taps.begin(len(ids))
         try:
-            self._set_burst(len(rows))
-            logits, messages = self._run_burst(rows)
+            self._set_burst(len(ids))
+            logits = self._run_burst(ids, take)
         except BaseException:
             self.close()
             raise
-        for source, values in messages.items():
-            counted = self._counted(source, values)
-            if tap and source.port != TALLY:
-                tap(source, values)
-            if tally and counted is not None:
-                tally(source.node, counted)
+        self._taps.end()
         return logits
 
     def close(self) -> None:
@@ -190,15 +169,20 @@ class LavaNetwork:
         self._runtime.abort()
         _forget(self._lava)
 
-    def _counted(self, source: Source, values: Integers) -> Integers | None:
-        """What a neuron group has counted, or what of a synapse's sums is too wide; None of any other message."""
+    def _tell(self, source: Source, message: NDArray[np.int64]) -> None:
+        """Tell the observer a message [1, n] of a token."""
+        node = self.graph.by_name[source.node]
         if source.port == TALLY:
-            return values
-        if not self._strict or not isinstance(self.graph.by_name[source.node], TernarySynapse | SumSynapse):
-            return None
-        counted = count_wide_sums(values)
-        self._wide_sums.overflows += int(counted[:, OVERFLOWS].sum())
-        return counted
+            if self._taps.tally:
+                self._taps.tally(source.node, message)
+            return
+        if self._taps.tap:
+            self._taps.tap(source, message)
+        if self._strict and isinstance(node, TernarySynapse | SumSynapse):
+            counted = count_wide_sums(message)
+            self._wide_sums.overflows += int(counted[:, OVERFLOWS].sum())
+            if self._taps.tally:
+                self._taps.tally(source.node, counted)
 
     def _set_burst(self, tokens: int) -> None:
         """Tell the processes how many tokens enter together, if that has changed and if they have to know."""
@@ -208,28 +192,25 @@ class LavaNetwork:
             process.schedule.set(np.array([self._steps, tokens]))
         self._burst = tokens
 
-    def _run_burst(self, rows: NDArray[np.int32]) -> tuple[NDArray[np.int32], Mapping[Source, Integers]]:
-        """Run until the last logits have left, and take what the network sends in the meantime."""
-        steps = len(rows) + self.depth
-        logits = np.empty((len(rows), self._logits.size), dtype=np.int32)
-        messages = {
-            source: np.empty((len(rows), *self._lava.ports[source].shape), dtype=np.int64)
-            for source in self._tapped
-        }
+    def _run_burst(self, ids: NDArray[np.int64], take: TakeLogits | None) -> NDArray[np.int32]:
+        """Run until the last logits have left, and pass on what the network sends in the meantime."""
+        steps, table = len(ids) + self.depth, self.graph.tensors[self._tokens.table]
+        logits = np.empty((1, self._logits.size), dtype=np.int32)
         self._runtime.begin(steps)
         for step in range(steps):
-            if step < len(rows):
-                self._runtime.send(self._lava.source.row, rows[step])
-            for source, values in messages.items():
+            if step < len(ids):
+                self._runtime.send(self._lava.source.row, table[ids[step]].astype(np.int32))
+            for source in self._tapped:
                 message = self._runtime.receive(self._lava.ports[source])
-                token = step - self._lava.sent[source]
-                if 0 <= token < len(rows):
-                    values[token] = message
+                if 0 <= step - self._lava.sent[source] < len(ids):
+                    self._tell(source, message[np.newaxis].astype(np.int64))
             if step >= self.depth:
-                logits[step - self.depth] = self._runtime.receive(self._lava.sink.logits)
+                logits[0] = self._runtime.receive(self._lava.sink.logits)
+                if take is not None:
+                    take(logits)
         self._runtime.wait()
         self._steps += steps
-        return logits, messages
+        return logits[0].copy()
 
 
 def _start(runtime: str, lava: LavaGraph, timeout_seconds: float) -> NetworkRuntime:

@@ -8,16 +8,21 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
+from loihi_mmfree import defaults
+from loihi_mmfree.errors import UsageError
 from loihi_mmfree.ir.nodes import TernarySynapse
 from loihi_mmfree.memory import peak_rss_mb
 from loihi_mmfree.net.artifact import Net
-from loihi_mmfree.sim.session.backend import Backend
-from loihi_mmfree.sim.session.opening import open_backend
+from loihi_mmfree.sim.backend import Backend
+from loihi_mmfree.sim.session.opening import Choice, open_backend, require_known
 
+BACKENDS = ("engine", "engine:numpy", "sim", "loihi2")
+MOST_TOKENS, MOST_REPEATS = 10**6, 10**4
 _READ_BYTES = 256 * 2**20
 _GEMM_SIZE = 1024
 
@@ -34,6 +39,9 @@ class Spread:
     def of(cls, values: Sequence[float]) -> Spread:
         """Summarize repeats."""
         return cls(statistics.median(values), min(values), max(values))
+
+    def __str__(self) -> str:
+        return f"{self.median:.1f} ({self.least:.1f} to {self.greatest:.1f})"
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,49 @@ class Measurement:
     peak_rss_mb: float | None
 
 
+@dataclass(frozen=True, repr=False)
+class Bench:
+    """What was measured, beside what the machine can do.
+
+    Parameters
+    ----------
+    machine : Machine
+    rows : tuple of Measurement
+    """
+
+    machine: Machine
+    rows: tuple[Measurement, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON document."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """A table in Markdown."""
+        machine = self.machine
+        lines = [
+            f"Machine: {machine.cores} cores, reads {machine.read_gb_per_s:.1f} GB/s, float32 matrix product "
+            f"{machine.float32_gmac_per_s:.0f} GMAC/s. Tokens/s as median (least to greatest).",
+            "",
+            "| backend | granularity | prompt | prefill tokens/s | decode tokens/s | weights GB/s | decode GMAC/s "
+            "| prefill GMAC/s | start s | peak MB |",
+            "|---|---|---|---|---|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {row.backend} | {row.granularity} | {row.prompt_tokens} | {row.prefill_tokens_per_s} "
+            f"| {row.decode_tokens_per_s} | {row.weight_gb_per_s:.2f} | {row.gmac_per_s:.1f} "
+            f"| {row.prefill_gmac_per_s:.1f} | {row.start_seconds:.2f} | {_rounded(row.peak_rss_mb)} |"
+            for row in self.rows
+        ]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def _rounded(megabytes: float | None) -> str:
+    return "not known" if megabytes is None else f"{megabytes:.0f}"
+
+
 def measure_machine() -> Machine:
     """Measure read bandwidth and matrix product of this machine; takes about a second."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -119,7 +170,7 @@ def measure(
     repeats: int,
     warm_up: int,
     progress: Callable[[str, int, int], None],
-) -> list[Measurement]:
+) -> Bench:
     """Measure every combination; granularity means something to Lava only.
 
     Parameters
@@ -135,7 +186,18 @@ def measure(
         Counted and uncounted runs of each combination.
     progress : callable
         Called with stage, done, total.
+
+    Raises
+    ------
+    UsageError
+        A name is unknown, or a number is none that can be measured.
     """
+    for backend in backends:
+        require_known("backend", backend, BACKENDS)
+    for granularity in granularities:
+        require_known("granularity", granularity, defaults.GRANULARITIES)
+    _require_numbers(prompt_tokens, new_tokens, repeats, warm_up)
+    machine = measure_machine()
     places = [
         (backend, granularity)
         for backend in backends
@@ -147,7 +209,17 @@ def measure(
         progress("bench", done, len(combinations))
         found.append(_measure_one(net, backend, granularity, length, new_tokens, repeats, warm_up))
     progress("bench", len(combinations), len(combinations))
-    return found
+    return Bench(machine, tuple(found))
+
+
+def _require_numbers(prompt_tokens: Sequence[int], new_tokens: int, repeats: int, warm_up: int) -> None:
+    if not prompt_tokens:
+        raise UsageError("bench: no length of a prompt is given")
+    counts = [("prompt tokens", each, 1, MOST_TOKENS) for each in prompt_tokens]
+    counts += [("new tokens", new_tokens, 1, MOST_TOKENS), ("repeats", repeats, 1, MOST_REPEATS)]
+    for name, value, least, most in (*counts, ("warm-up", warm_up, 0, MOST_REPEATS)):
+        if not least <= value <= most:
+            raise UsageError(f"bench: {name} is {value}; it must be {least} to {most}")
 
 
 def _measure_one(
@@ -155,7 +227,7 @@ def _measure_one(
 ) -> Measurement:
     began = time.perf_counter()
     kind, _, kernels = backend.partition(":")
-    opened = open_backend(net, kind, granularity, kernels=kernels or "compiled")
+    opened = open_backend(net, Choice(kind, granularity, kernels=kernels or defaults.KERNEL))
     started = time.perf_counter() - began
     ids = np.random.default_rng(0).integers(net.vocab_size, size=length + new_tokens)
     try:
@@ -187,8 +259,12 @@ def _measure_one(
 def _timed_run(opened: Backend, prompt: np.ndarray, following: np.ndarray) -> tuple[float, float]:
     """Seconds for the prompt, and for the following tokens one by one."""
     began = time.perf_counter()
-    opened.process(prompt)
+    opened.read(prompt, _ignore)
     read = time.perf_counter()
     for token in following:
-        opened.process(np.array([token]))
+        opened.read(np.array([token]), _ignore)
     return read - began, time.perf_counter() - read
+
+
+def _ignore(_: np.ndarray) -> None:
+    """Take logits, as a run takes those of every token, and do nothing with them."""

@@ -18,7 +18,7 @@ from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.ir.nodes import NeuronGroup
 from loihi_mmfree.ir.schedule import depth
 from loihi_mmfree.net.artifact import Net
-from loihi_mmfree.sim.session.backend import Backend
+from loihi_mmfree.sim.backend import Backend
 
 MODELS_GROUP = "loihi_mmfree.neurocore_models"
 RUNNERS_GROUP = "loihi_mmfree.chip_runners"
@@ -30,7 +30,7 @@ HOW_TO_GET_IT = (
 
 
 class ChipRunner(Backend, Protocol):
-    """What a registered runner returns: a network on the chip, ready to read tokens."""
+    """What a registered runner returns: a network on the chip, ready to read tokens. Inherit from it."""
 
     @property
     def probes(self) -> Any:
@@ -49,6 +49,13 @@ def extension_installed() -> bool:
     except ImportError:
         return False
     return bool(loihi.is_installed())
+
+
+def state_of_extension() -> str:
+    """Say whether Intel's extension is installed, and how to get it."""
+    if extension_installed():
+        return "Intel's extension of Lava is installed"
+    return f"Intel's extension of Lava is not installed. {HOW_TO_GET_IT}"
 
 
 def most_steps(graph: Graph, prompt_tokens: int, new_tokens: int) -> int:

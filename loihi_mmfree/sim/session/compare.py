@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from loihi_mmfree.activity.observer import Observer
 from loihi_mmfree.compiler.pipeline import golden_messages, run_passes
 from loihi_mmfree.compiler.programs import RSQRT, SIGMOID
 from loihi_mmfree.errors import ArtifactError
+from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.fixedpoint.tables import rsqrt_table, sigmoid_table
-from loihi_mmfree.ir.graph import Graph
+from loihi_mmfree.ir.graph import Graph, Source
 from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup
 from loihi_mmfree.net.artifact import Net, altered_tensors
 
@@ -85,6 +87,15 @@ class Comparison:
     def equal(self) -> bool:
         """Whether all exact stages agree."""
         return not any(stage.differences for stage in self.stages)
+
+    def __str__(self) -> str:
+        """A line for every stage."""
+        results = (f"{len(each.differences)} differ" if each.differences else "equal" for each in self.stages)
+        lines = (f"{each.name}: {result}" for each, result in zip(self.stages, results, strict=True))
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<Comparison: {'equal' if self.equal else 'differs'}>\n{self}"
 
 
 def compare_messages(name: str, expected: Messages, found: Messages, order: list[str]) -> Stage:
@@ -180,9 +191,14 @@ def _against_specified_tables(graph: Graph) -> Stage:
 def _against_lava(net: Net, ids: NDArray[np.int64], messages: Messages, order: list[str]) -> Stage:
     from loihi_mmfree.sim.lava.network import LavaNetwork
 
-    found: dict[str, NDArray[np.int32]] = {}
-    with LavaNetwork(net.graph, taps=True) as network:
-        network.process(ids, lambda source, value: found.update({str(source): value.astype(np.int32)}))
+    pieces: dict[str, list[NDArray[np.int32]]] = {}
+
+    def keep(source: Source, values: Integers) -> None:
+        pieces.setdefault(str(source), []).append(values.astype(np.int32))
+
+    with LavaNetwork(net.graph, observer=Observer(values=keep)) as network:
+        network.read(ids)
+    found = {key: np.concatenate(each) for key, each in pieces.items()}
     return compare_messages("Lava = engine", messages, found, order)
 
 

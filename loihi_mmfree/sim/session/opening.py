@@ -2,56 +2,112 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loihi_mmfree import defaults
+from loihi_mmfree.activity.observer import NOBODY, Observer
 from loihi_mmfree.errors import UsageError
+from loihi_mmfree.memory import release_code_of
 from loihi_mmfree.net.artifact import Net
-from loihi_mmfree.sim.session.backend import Backend
-
-BACKENDS = ("engine", "sim", "loihi2")
-GRANULARITIES = ("operator", "block", "network")
-RUNTIMES = ("inprocess", "stock")
-KERNELS = ("compiled", "numpy")
+from loihi_mmfree.sim.backend import Backend
 
 
-def open_backend(
-    net: Net,
-    backend: str,
-    granularity: str = "operator",
-    runtime: str = "inprocess",
-    kernels: str = "compiled",
-) -> Backend:
-    """Return what is to run a network; Lava and the chip are imported only when asked for.
+@dataclass(frozen=True)
+class Choice:
+    """What is to run a network.
+
+    Parameters
+    ----------
+    backend : {"sim", "engine", "loihi2"}
+        Lava's CPU simulation, the integer engine, or the chip.
+    granularity : {"operator", "block", "network"}
+        How much of the network one Lava process holds.
+    runtime : {"inprocess", "stock"}
+        Lava in this process, or Lava's own runtime with a process for every Lava process.
+    kernels : {"compiled", "numpy"}
+        What engine and simulation compute with.
 
     Raises
     ------
     UsageError
         An unknown name.
+    """
+
+    backend: str = defaults.BACKEND
+    granularity: str = defaults.GRANULARITY
+    runtime: str = defaults.RUNTIME
+    kernels: str = defaults.KERNEL
+
+    def __post_init__(self) -> None:
+        require_known("backend", self.backend, defaults.BACKENDS)
+        require_known("granularity", self.granularity, defaults.GRANULARITIES)
+        require_known("runtime", self.runtime, defaults.RUNTIMES)
+        require_known("kernels", self.kernels, defaults.KERNELS)
+
+    def __str__(self) -> str:
+        """What runs, for people."""
+        if self.backend == "engine":
+            return f"engine, {self.kernels} kernels"
+        return f"{self.backend}, {self.granularity}" if self.backend == "sim" else self.backend
+
+
+def require_known(what: str, name: str, known: Sequence[str]) -> None:
+    """Refuse a name that is none of those known.
+
+    Raises
+    ------
+    UsageError
+    """
+    if name not in known:
+        raise UsageError(f"{what}: unknown {name!r}; known: {', '.join(known)}")
+
+
+def prepare(choice: Choice) -> None:
+    """Load what a backend computes with before a network takes memory: LLVM needs most when it starts."""
+    if choice.backend == "engine" and choice.kernels == "compiled":
+        import llvmlite.binding  # noqa: F401
+
+        release_code_of("libllvmlite")
+
+
+def open_backend(net: Net, choice: Choice, observer: Observer = NOBODY) -> Backend:
+    """Return what is to run a network; Lava and the chip are imported only when asked for.
+
+    Parameters
+    ----------
+    net : Net
+    choice : Choice
+    observer : Observer
+        Is told what the network sends. Values are shown by the NumPy kernels, whichever are chosen: the bits are
+        the same.
+
+    Raises
+    ------
+    UsageError
+        The backend does not show what the observer asks for.
     BackendUnavailableError
         What the backend needs is not installed.
     """
-    for what, name, known in (
-        ("backend", backend, BACKENDS),
-        ("granularity", granularity, GRANULARITIES),
-        ("runtime", runtime, RUNTIMES),
-        ("kernels", kernels, KERNELS),
-    ):
-        if name not in known:
-            raise UsageError(f"{what}: unknown {name!r}; known: {', '.join(known)}")
-    if backend == "engine":
-        return _open_engine(net, kernels)
-    if backend == "sim":
+    if choice.backend == "engine":
+        return _open_engine(net, choice.kernels, observer)
+    if choice.backend == "sim":
         from loihi_mmfree.sim.lava.network import LavaNetwork
 
-        return LavaNetwork(net.graph, granularity, runtime, kernels=kernels)
+        return LavaNetwork(
+            net.graph, choice.granularity, choice.runtime, kernels=choice.kernels, observer=observer
+        )
     from loihi_mmfree.sim.session.chip import open_chip
 
+    observer.require(set(), "a chip", "use the engine, or sim at operator granularity")
     return open_chip(net)
 
 
-def _open_engine(net: Net, kernels: str) -> Backend:
-    if kernels == "numpy":
+def _open_engine(net: Net, kernels: str, observer: Observer) -> Backend:
+    if kernels == "numpy" or observer.values or observer.incidents:
         from loihi_mmfree.sim.engine.specification import Engine
 
-        return Engine(net.graph, strict=True)
+        return Engine(net.graph, strict=True, observer=observer)
     from loihi_mmfree.sim.engine.compiled import FastEngine
 
-    return FastEngine(net.graph, strict=True)
+    return FastEngine(net.graph, strict=True, observer=observer)

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from loihi_mmfree.errors import UsageError
 
+LEAST_TEMPERATURE = 1e-6
+"""Far below what differs from greedy, and far above what a float64 logit can be divided by."""
+
 
 @dataclass
 class Sampler:
@@ -33,8 +36,10 @@ class Sampler:
     _generator: np.random.Generator = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise UsageError(f"temperature is {self.temperature}; it must be 0 (greedy) or positive")
+        if self.temperature != 0 and not LEAST_TEMPERATURE <= self.temperature < float("inf"):
+            raise UsageError(
+                f"temperature is {self.temperature}; it must be 0 (greedy) or at least {LEAST_TEMPERATURE}"
+            )
         if self.top_k is not None and self.top_k < 1:
             raise UsageError(f"top-k is {self.top_k}; it must be at least 1")
         if self.top_p is not None and not 0 < self.top_p <= 1:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loihi_mmfree.activity.counts import ActivityRecorder, synaptic_operations
+from loihi_mmfree.activity.counts import synaptic_operations
 from loihi_mmfree.activity.file import load_activity, save_activity
+from loihi_mmfree.activity.recorder import ActivityRecorder
 from loihi_mmfree.cost.board.profiler import Probes, Profile, Span, attach_probes, read_profile
 from loihi_mmfree.cost.expectation import Expectation, expect
 from loihi_mmfree.cost.parameters import load_parameters
@@ -359,8 +360,8 @@ def test_activity_of_different_numbers_of_cores_is_refused() -> None:
 def recorded(net_copy: Path) -> Net:
     """A network with the activity of its golden ids."""
     net = load_net(net_copy)
-    engine, recorder = Engine(net.graph), ActivityRecorder(net.graph)
-    engine.process(net.golden()["ids"].astype(np.int64), recorder)
+    recorder = ActivityRecorder(net.graph)
+    Engine(net.graph, observer=recorder.observer).read(net.golden()["ids"].astype(np.int64))
     save_activity(net_copy, recorder.activity("golden ids"))
     return net
 

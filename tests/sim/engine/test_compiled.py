@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from loihi_mmfree.errors import SimulationError
-from loihi_mmfree.ir.graph import Graph, Source
+from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.ir.nodes import Delay, NeuronGroup
 from loihi_mmfree.ir.part import Part
 from loihi_mmfree.net.artifact import Net
@@ -97,30 +97,33 @@ def test_last_logits_alone(engines: tuple[Engine, FastEngine], length: int) -> N
     fast.reset()
     everything = fast.process(ids_of(length))
     fast.reset()
-    np.testing.assert_array_equal(fast.process(ids_of(length), last_only=True), everything[-1:])
+    np.testing.assert_array_equal(fast.read(ids_of(length)), everything[-1])
     following = fast.process(ids_of(1, seed=3))
     fast.reset()
     np.testing.assert_array_equal(fast.process(np.append(ids_of(length), ids_of(1, seed=3)))[-1:], following)
 
 
-def test_a_tap_sees_every_message_and_changes_nothing(engines: tuple[Engine, FastEngine]) -> None:
-    specification, fast = engines
-    seen: list[dict[str, np.ndarray]] = []
+@pytest.mark.parametrize("length", [1, 9, 130])
+def test_logits_come_in_pieces_of_bounded_size_and_the_last_is_returned(
+    engines: tuple[Engine, FastEngine], length: int
+) -> None:
+    for engine in engines:
+        pieces: list[np.ndarray] = []
+        engine.reset()
+        last = engine.read(ids_of(length), lambda piece, pieces=pieces: pieces.append(piece.copy()))
+        engine.reset()
+        np.testing.assert_array_equal(np.concatenate(pieces), engine.process(ids_of(length)))
+        np.testing.assert_array_equal(last, pieces[-1][-1])
+        assert max(map(len, pieces)) <= 64
+
+
+def test_the_last_logits_are_the_callers_own(engines: tuple[Engine, FastEngine]) -> None:
     for engine in engines:
         engine.reset()
-        messages: dict[str, np.ndarray] = {}
-
-        def keep(source: Source, value: np.ndarray, messages: dict[str, np.ndarray] = messages) -> None:
-            messages[str(source)] = value.copy()
-
-        engine.process(ids_of(5))
-        engine.process(ids_of(4, seed=4), keep)
-        seen.append(messages)
-    assert seen[0].keys() == seen[1].keys()
-    for name, value in seen[0].items():
-        np.testing.assert_array_equal(seen[1][name], value, err_msg=name)
-    np.testing.assert_array_equal(fast.process(ids_of(3)), specification.process(ids_of(3)))
-    assert states(fast) == states(specification)
+        first = engine.read(ids_of(3))
+        before = first.copy()
+        engine.read(ids_of(4, seed=4))
+        np.testing.assert_array_equal(first, before)
 
 
 def test_steps_count_the_tokens_read(tiny_net: Net) -> None:
@@ -174,6 +177,7 @@ def test_delays_cost_nothing(tiny_net: Net) -> None:
 
 def test_buffers_do_not_grow_with_the_tokens_read(tiny_net: Net) -> None:
     fast = FastEngine(tiny_net.graph)
+    fast.process(ids_of(200))
     sizes = [value.nbytes for value in vars(fast).values() if isinstance(value, np.ndarray)]
     for _ in range(3):
         fast.process(ids_of(200))

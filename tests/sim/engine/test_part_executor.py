@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from loihi_mmfree.activity.observer import NOBODY, Observer
+from loihi_mmfree.activity.recorder import ActivityRecorder
 from loihi_mmfree.errors import SimulationError, UsageError
 from loihi_mmfree.fixedpoint.program import Program, ProgramBuilder
 from loihi_mmfree.fixedpoint.ternary import pack_ternary
@@ -160,27 +162,33 @@ def test_a_part_beyond_the_kernels_is_refused(tiny_net: Net, executors: FastExec
         executors(Part.of(tiny_net.graph, [tokens]), False)
 
 
+def ignore(_: np.ndarray) -> None:
+    """Take the logits of every token, and do nothing with them."""
+
+
 def messages_by_numpy(graph: Graph, ids: np.ndarray) -> np.ndarray:
-    counted = []
+    counted: list[list[np.ndarray]] = []
 
     def count(source: Source, values: np.ndarray) -> None:
         if isinstance(graph.by_name[source.node], NeuronGroup):
-            counted.append(np.count_nonzero(values, axis=1))
+            counted[-1].append(np.count_nonzero(values, axis=1))
 
-    Engine(graph).process(ids, count)
-    return np.stack(counted, axis=1)
+    engine = Engine(graph, observer=Observer(values=count))
+    for some in np.split(ids, range(10, len(ids), 10)):
+        counted.append([])
+        engine.read(some)
+    return np.concatenate([np.stack(each, axis=1) for each in counted])
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("last_only", [False, True])
 def test_every_tokens_messages_are_counted_exactly(tiny_net: Net, threads: int, last_only: bool) -> None:
     ids = np.random.default_rng(1).integers(0, 512, 150)
-    fast = FastEngine(tiny_net.graph, threads=threads, record=True)
-    fast.process(ids[:1])
-    fast.process(ids[1:141], last_only=last_only)
-    fast.process(ids[141:144], last_only=last_only)
-    fast.process(ids[144:], tap=lambda source, values: None)
-    np.testing.assert_array_equal(fast.messages, messages_by_numpy(tiny_net.graph, ids))
+    recorder = ActivityRecorder(tiny_net.graph)
+    fast = FastEngine(tiny_net.graph, threads=threads, observer=recorder.observer)
+    for part in (ids[:1], ids[1:141], ids[141:144], ids[144:]):
+        fast.read(part, None if last_only else ignore)
+    np.testing.assert_array_equal(recorder.activity().by_token, messages_by_numpy(tiny_net.graph, ids))
     fast.close()
 
 
@@ -222,9 +230,10 @@ def narrows(bits: int, least: int) -> Program:
 
 def counted_by_numpy(graph: Graph, ids: np.ndarray) -> dict[str, np.ndarray]:
     """Saturations and overflows [T, 2] of every node."""
-    found: dict[str, np.ndarray] = {}
-    Engine(graph, strict=True).process(ids, tally=lambda node, counts: found.update({node: counts}))
-    return found
+    found: dict[str, list[np.ndarray]] = {}
+    observer = Observer(incidents=lambda node, counts: found.setdefault(node, []).append(counts))
+    Engine(graph, strict=True, observer=observer).read(ids)
+    return {node: np.concatenate(counts) for node, counts in found.items()}
 
 
 @pytest.mark.parametrize("last_only", [False, True])
@@ -234,13 +243,14 @@ def test_saturations_and_overflows_stand_by_token_and_node_as_numpy_gives_them(
 ) -> None:
     graph = counting_graph(200)
     ids = np.random.default_rng(4).integers(0, VOCABULARY, 90)
-    fast = FastEngine(graph, strict=True, threads=threads, record=True)
+    recorder = ActivityRecorder(graph)
+    fast = FastEngine(graph, strict=True, threads=threads, observer=recorder.observer)
     for part in (ids[:70], ids[70:71], ids[71:73]):
-        fast.process(part, last_only=last_only)
-    fast.process(ids[73:80], tap=lambda source, values: None)
-    fast.process(ids[80:])
-    found = np.zeros((90, len(fast.incidents.nodes), 2), dtype=np.int64)
-    for token, node, *counts in fast.incidents.rows:
+        fast.read(part, None if last_only else ignore)
+    fast.read(ids[73:], ignore)
+    incidents = recorder.activity().incidents
+    found = np.zeros((90, len(incidents.nodes), 2), dtype=np.int64)
+    for token, node, *counts in incidents.rows:
         found[token, node] += counts
     expected = counted_by_numpy(graph, ids)
     assert {node for node, counts in expected.items() if counts.any()} == {
@@ -249,7 +259,7 @@ def test_saturations_and_overflows_stand_by_token_and_node_as_numpy_gives_them(
     if last_only:
         # Of the first 64 tokens, which go through together, the last one's logits alone are computed.
         expected["products"][:63] = 0
-    for number, node in enumerate(fast.incidents.nodes):
+    for number, node in enumerate(incidents.nodes):
         np.testing.assert_array_equal(found[:, number], expected[node], err_msg=node)
     fast.close()
 
@@ -263,7 +273,7 @@ def test_the_last_logits_alone_where_others_read_what_the_head_reads(threads: in
     )
     ids = np.random.default_rng(4).integers(0, VOCABULARY, 90)
     fast = FastEngine(graph, threads=threads)
-    np.testing.assert_array_equal(fast.process(ids, last_only=True), Engine(graph).process(ids)[-1:])
+    np.testing.assert_array_equal(fast.read(ids), Engine(graph).process(ids)[-1])
     fast.close()
 
 
@@ -272,7 +282,8 @@ def test_the_last_logits_alone_where_others_read_what_the_head_reads(threads: in
 def test_totals_are_those_of_numpy_whether_tokens_are_recorded_or_not(threads: int, record: bool) -> None:
     graph = counting_graph(200)
     ids = np.random.default_rng(4).integers(0, VOCABULARY, 90)
-    specification, fast = Engine(graph, strict=True), FastEngine(graph, True, threads, record)
+    observer = ActivityRecorder(graph).observer if record else NOBODY
+    specification, fast = Engine(graph, strict=True), FastEngine(graph, True, threads, observer)
     for part in (ids[:70], ids[70:71], ids[71:]):
         np.testing.assert_array_equal(fast.process(part), specification.process(part))
     assert fast.counters == specification.counters
@@ -288,7 +299,8 @@ def test_a_call_interrupted_before_its_counts_were_read_leaves_none_behind(
 
     graph = counting_graph(200)
     ids = np.random.default_rng(4).integers(0, VOCABULARY, 90)
-    fast, fresh = (FastEngine(graph, strict=True, record=True) for _ in range(2))
+    recorders = [ActivityRecorder(graph) for _ in range(2)]
+    fast, fresh = (FastEngine(graph, strict=True, observer=each.observer) for each in recorders)
     with monkeypatch.context() as patch:
         patch.setattr(FastCore, reader, interrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -296,14 +308,13 @@ def test_a_call_interrupted_before_its_counts_were_read_leaves_none_behind(
     for engine in (fast, fresh):
         engine.reset()
         engine.process(ids[70:])
-    np.testing.assert_array_equal(fast.messages, fresh.messages)
-    assert fast.incidents == fresh.incidents
+    one, other = (recorder.activity() for recorder in recorders)
+    np.testing.assert_array_equal(one.by_token, other.by_token)
+    assert one == other
 
 
 def test_counting_changes_nothing(tiny_net: Net) -> None:
     ids = np.random.default_rng(2).integers(0, 512, 20)
-    plain, counting = FastEngine(tiny_net.graph), FastEngine(tiny_net.graph, record=True)
+    observer = ActivityRecorder(tiny_net.graph).observer
+    plain, counting = FastEngine(tiny_net.graph), FastEngine(tiny_net.graph, observer=observer)
     np.testing.assert_array_equal(counting.process(ids), plain.process(ids))
-    for what in ("messages", "incidents"):
-        with pytest.raises(UsageError, match="record=True"):
-            getattr(plain, what)

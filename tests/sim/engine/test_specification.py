@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loihi_mmfree.activity.observer import Observer
 from loihi_mmfree.checkpoint import open_checkpoint
 from loihi_mmfree.compiler.layers import layer_graph
 from loihi_mmfree.compiler.reference import evaluate_layers
@@ -138,7 +139,8 @@ class TestAccount:
 
     def test_a_tap_sees_every_message_of_every_node(self, tiny_net: Net, ids: np.ndarray) -> None:
         seen: dict[Source, tuple[int, ...]] = {}
-        Engine(tiny_net.graph).process(ids[:2], tap=lambda source, value: seen.update({source: value.shape}))
+        observer = Observer(values=lambda source, value: seen.update({source: value.shape}))
+        Engine(tiny_net.graph, observer=observer).read(ids[:2])
         nodes = [node for node in tiny_net.graph if node.name != "tokens"]
         assert seen == {node.out(port): (2, size) for node in nodes for port, size in node.outputs.items()}
 

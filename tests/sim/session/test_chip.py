@@ -22,6 +22,7 @@ from loihi_mmfree.cost.expectation import expect
 from loihi_mmfree.errors import ArtifactError, BackendUnavailableError, MeasurementError
 from loihi_mmfree.ir.nodes import NeuronGroup
 from loihi_mmfree.net.artifact import Net
+from loihi_mmfree.sim.backend import TakeLogits
 from loihi_mmfree.sim.engine.specification import Engine
 from loihi_mmfree.sim.session import chip as backend
 
@@ -48,8 +49,10 @@ def stand_in_probes() -> Probes:
     )
 
 
-class StandInRunner:
+class StandInRunner(backend.ChipRunner):
     """A chip that the engine plays."""
+
+    logit_scale = 1.0
 
     def __init__(self, net: Net, models: Mapping[str, Any], profile_steps: int | None) -> None:
         self.models, self.running, self.profile_steps = models, True, profile_steps
@@ -69,8 +72,11 @@ class StandInRunner:
         assert not self.running, "probes are read after the network has stopped"
         return None if self.profile_steps is None else stand_in_probes()
 
-    def process(self, ids: NDArray[np.int64]) -> NDArray[np.int32]:
-        return self._engine.process(ids)
+    def read(self, ids: NDArray[np.int64], take: TakeLogits | None = None) -> NDArray[np.int32]:
+        return self._engine.read(ids, take)
+
+    def reset(self) -> None:
+        self._engine.reset()
 
     def close(self) -> None:
         self.running = False
@@ -127,7 +133,7 @@ def test_the_runner_gets_the_network_and_the_models_of_its_roles(tiny_net: Net, 
 def test_run_reads_and_generates_on_the_chip(tiny_net: Net, register: Register) -> None:
     register(roles(tiny_net), {"mine": StandInRunner})
     found = api.run(tiny_net, [1, 2, 3], 4, backend="loihi2")
-    assert found.logits_sha256 == api.run(tiny_net, [1, 2, 3], 4).logits_sha256
+    assert found.logits_sha256 == api.run(tiny_net, [1, 2, 3], 4, backend="engine").logits_sha256
 
 
 def test_profile_measures_a_run(tiny_net: Net, register: Register) -> None:
@@ -199,7 +205,7 @@ def test_the_activity_recorded_for_a_network_is_put_beside_that_of_the_chip(
 ) -> None:
     net = api.load(net_copy)
     register(roles(net), {"mine": StandInRunner})
-    activity = api.run(net, [1, 2, 3], 4, activity=True).activity
+    activity = api.run(net, [1, 2, 3], 4, backend="engine", activity=True).activity
     assert activity is not None
     save_activity(net_copy, activity)
     _, profile = api.profile(net, [1, 2, 3], 4)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from loihi_mmfree.cost.quantity import counted
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.report.program import Feed, Hop, Message, NodeProgram, Parameter, Receiver, Variable
+from loihi_mmfree.text import counted
 
 LISTED = 8
 """Names that are listed on a line before the rest is only counted."""
@@ -37,7 +37,7 @@ def _header(each: NodeProgram) -> Iterator[str]:
         ("inputs", [_input(feed) for feed in each.inputs]),
         (
             "states",
-            [f"{v.name}:{v.bits}{_format(v.format)}, {v.initial} before the first token" for v in each.states],
+            [_state(state) for state in each.states],
         ),
         ("constants", [_parameter(constant) for constant in each.constants]),
         ("tables", [_parameter(table) for table in each.tables]),

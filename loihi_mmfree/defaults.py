@@ -1,0 +1,19 @@
+"""What a run is unless it is told otherwise, and the names it knows: one place for command line and Python."""
+
+from __future__ import annotations
+
+BACKENDS = ("sim", "engine", "loihi2")
+GRANULARITIES = ("operator", "block", "network")
+RUNTIMES = ("inprocess", "stock")
+KERNELS = ("compiled", "numpy")
+
+BACKEND, GRANULARITY, RUNTIME, KERNEL = BACKENDS[0], GRANULARITIES[0], RUNTIMES[0], KERNELS[0]
+NEW_TOKENS = 64
+SEED = 0
+
+BENCH_BACKENDS = ("engine",)
+BENCH_GRANULARITIES = ("block",)
+BENCH_PROMPT_TOKENS = (16, 128)
+BENCH_NEW_TOKENS = 32
+BENCH_REPEATS = 5
+BENCH_WARM_UP = 1

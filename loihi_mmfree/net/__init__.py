@@ -1,0 +1,1 @@
+"""The folder net/ of a compiled network: its files, written whole, and read back with everything checked."""
