@@ -8,7 +8,7 @@ or a state whose stored range leaves the range it was assumed to have when it wa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -62,12 +62,22 @@ class Interval:
 
 @dataclass(frozen=True)
 class Violation:
-    """One bound that cannot be guaranteed."""
+    """One bound that cannot be guaranteed.
+
+    Parameters
+    ----------
+    where, what : str
+        The node, and what of it.
+    found, allowed : int
+    needs : (str, int), optional
+        The limit of the chip that stands in the way, as `ChipSpec` names it, and the least that would do.
+    """
 
     where: str
     what: str
     found: int
     allowed: int
+    needs: tuple[str, int] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}: found {self.found}, allowed {self.allowed}"

@@ -6,18 +6,48 @@ So what a group sends in step t reaches the next group in step t + latency.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from loihi_mmfree.fixedpoint.arithmetic import Integers
+from loihi_mmfree.fixedpoint.intervals import Interval, Violation, analyse
 from loihi_mmfree.fixedpoint.program import Program
 from loihi_mmfree.fixedpoint.qformat import QFormat
-from loihi_mmfree.fixedpoint.ternary import CODES_PER_BYTE, unpack_ternary
-from loihi_mmfree.ir.graph import Graph, Node
+from loihi_mmfree.fixedpoint.ternary import (
+    CODES_PER_BYTE,
+    check_packed,
+    dot_bounds,
+    nonzero_counts,
+    ternary_dot,
+    unpack_ternary,
+)
+from loihi_mmfree.ir.contract import Bounds, Evaluator, NeuronMemory, ReceptiveField
+from loihi_mmfree.ir.evaluators import GroupEvaluator, PassingEvaluator, SummingEvaluator
+from loihi_mmfree.ir.graph import Graph, Node, Tensors
+from loihi_mmfree.loihi2.hardware import ChipSpec
 
 HOST_BLOCK = "host"
+_LOGIT_INSTRUCTIONS = 2
+"""A logit on chip loads its accumulator and sends it."""
+
+
+class Role(Enum):
+    """What a neuron group is for."""
+
+    EMBEDDING = "Embedding"
+    RMS_NORM = "RmsNorm"
+    SCALE = "Scale"
+    ML_GRU = "MlGru"
+    GLU = "Glu"
+    RESIDUAL = "Residual"
+    RELAY = "Relay"
+
+
+# -- the ends --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -37,6 +67,69 @@ class TokenIn(Node):
         """None: it is fed by the host."""
         return ()
 
+    @property
+    def host_end(self) -> bool:
+        """It is the host's."""
+        return True
+
+    def bounds(self, tensors: Tensors, inputs: Sequence[Interval], chip: ChipSpec) -> Bounds:
+        """The least and the greatest entry of the table."""
+        table = tensors[self.table]
+        return {"out": Interval(np.array([int(table.min())]), np.array([int(table.max())]))}, []
+
+    def evaluator(self, tensors: Tensors, chip: ChipSpec, strict: bool) -> Evaluator:
+        """None: tokens come from outside."""
+        raise TypeError(f"{self.name}: the host provides its value")
+
+    def check_tensors(self, tensors: Tensors) -> None:
+        """The table has a column for each neuron."""
+        table = _tensor(tensors, self, self.table, "int16", "int32")
+        if table.ndim != 2 or table.shape[1] != self.size:
+            raise ValueError(f"{self.table}: shape {table.shape}, expected {self.size} columns")
+
+
+@dataclass(frozen=True)
+class LogitsOut(Node):
+    """The host reads the accumulators of the head; the real logit is integer * scale."""
+
+    size: int
+    scale: float
+
+    @property
+    def outputs(self) -> Mapping[str, int]:
+        """Nothing goes on from here."""
+        return {}
+
+    @property
+    def input_sizes(self) -> tuple[int, ...]:
+        """One accumulator for each token of the vocabulary."""
+        return (self.size,)
+
+    @property
+    def host_end(self) -> bool:
+        """It is the host's, wherever its neurons are."""
+        return True
+
+    @property
+    def neurons(self) -> int:
+        """One for each logit."""
+        return self.size
+
+    def bounds(self, tensors: Tensors, inputs: Sequence[Interval], chip: ChipSpec) -> Bounds:
+        """It computes nothing."""
+        return {}, []
+
+    def evaluator(self, tensors: Tensors, chip: ChipSpec, strict: bool) -> Evaluator:
+        """It computes nothing."""
+        return PassingEvaluator({})
+
+    def neuron_memory(self, tensors: Tensors, chip: ChipSpec) -> NeuronMemory:
+        """A neuron that sends its accumulator."""
+        return NeuronMemory(1, 0, _LOGIT_INSTRUCTIONS * chip.instruction_bytes.value, 0)
+
+
+# -- synapses --------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class Synapse(Node):
@@ -46,6 +139,36 @@ class Synapse(Node):
     def latency(self) -> int:
         """Time steps from source to target."""
         return 1
+
+    @property
+    def field(self) -> ReceptiveField:
+        """What of the source the neurons behind it read."""
+        raise self._undeclared("receptive field")
+
+    @property
+    def fan_out(self) -> float:
+        """Synapses that a message reaches, zero weights included, in the mean over the source's elements."""
+        raise self._undeclared("fan-out")
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether every element it delivers is one of its source: it adds nothing up, and counts nothing."""
+        return False
+
+    @property
+    def counts(self) -> bool:
+        """Sums may be wider than an accumulator."""
+        return not self.passes_on
+
+    def _summed(self, sums: Interval, chip: ChipSpec) -> Bounds:
+        """The range of sums, held against the accumulators."""
+        bits = chip.accumulator_bits.value
+        allowed = (1 << (bits - 1)) - 1
+        found = sums.magnitude
+        if found <= allowed:
+            return {"out": sums}, []
+        needed = ("accumulator_bits", found.bit_length() + 1)
+        return {"out": sums}, [Violation(self.name, f"{bits}-bit accumulator (rule R2)", found, allowed, needed)]
 
 
 @dataclass(frozen=True)
@@ -82,7 +205,27 @@ class TernarySynapse(Synapse):
         """The accumulators."""
         return {"out": self.rows}
 
-    def weights(self, tensors: Mapping[str, np.ndarray]) -> NDArray[np.int8]:
+    @property
+    def input_sizes(self) -> tuple[int, ...]:
+        """The activations."""
+        return (self.source_size,)
+
+    @property
+    def shape(self) -> str:
+        """From columns to rows."""
+        return f"{self.columns} -> {self.rows}"
+
+    @property
+    def field(self) -> ReceptiveField:
+        """The slice."""
+        return ReceptiveField(self.first_column, self.columns)
+
+    @property
+    def fan_out(self) -> float:
+        """All rows, from the elements of the slice."""
+        return self.rows * self.columns / self.source_size
+
+    def weights(self, tensors: Tensors) -> NDArray[np.int8]:
         """Return the weights -1, 0 and 1 as int8 [rows, source_size]."""
         stored = unpack_ternary(tensors[self.codes], self.columns)
         if self.columns == self.source_size:
@@ -90,10 +233,32 @@ class TernarySynapse(Synapse):
         behind = self.source_size - self.first_column - self.columns
         return np.pad(stored, ((0, 0), (self.first_column, behind)))
 
-    @property
-    def input_sizes(self) -> tuple[int, ...]:
-        """The activations."""
-        return (self.source_size,)
+    def bounds(self, tensors: Tensors, inputs: Sequence[Interval], chip: ChipSpec) -> Bounds:
+        """The exact range of every row."""
+        low, high = dot_bounds(self.weights(tensors), inputs[0].low, inputs[0].high)
+        return self._summed(Interval(low, high), chip)
+
+    def evaluator(self, tensors: Tensors, chip: ChipSpec, strict: bool) -> Evaluator:
+        """Weights times activations."""
+        weights: list[NDArray[np.int8]] = []
+
+        def add_up(activations: Integers) -> Integers:
+            # Unpacked when first needed: many a part of a network is made and never run this way.
+            weights[:] = weights or [self.weights(tensors)]
+            return ternary_dot(activations, weights[0])
+
+        return SummingEvaluator(add_up, chip.accumulator_bits.value, strict)
+
+    def synapses(self, tensors: Tensors) -> int:
+        """The weights other than zero."""
+        return int(nonzero_counts(tensors[self.codes]).sum(dtype=np.int64))
+
+    def check_tensors(self, tensors: Tensors) -> None:
+        """The codes are packed and have the declared shape."""
+        packed = _tensor(tensors, self, self.codes, "uint8")
+        if packed.ndim != 2 or len(packed) != self.rows:
+            raise ValueError(f"{self.codes}: shape {packed.shape}, expected {self.rows} rows")
+        check_packed(packed, self.columns)
 
 
 @dataclass(frozen=True)
@@ -112,6 +277,31 @@ class SumSynapse(Synapse):
         """The summands."""
         return (self.columns,)
 
+    @property
+    def field(self) -> ReceptiveField:
+        """All of the source."""
+        return ReceptiveField(0, self.columns)
+
+    @property
+    def fan_out(self) -> float:
+        """The one neuron behind it."""
+        return 1
+
+    def bounds(self, tensors: Tensors, inputs: Sequence[Interval], chip: ChipSpec) -> Bounds:
+        """The sums of the lower and of the upper ends."""
+        summands = (np.broadcast_to(end, self.columns) for end in (inputs[0].low, inputs[0].high))
+        return self._summed(Interval(*(end.sum(keepdims=True) for end in summands)), chip)
+
+    def evaluator(self, tensors: Tensors, chip: ChipSpec, strict: bool) -> Evaluator:
+        """The sum."""
+        return SummingEvaluator(
+            lambda values: values.sum(axis=1, keepdims=True), chip.accumulator_bits.value, strict
+        )
+
+    def synapses(self, tensors: Tensors) -> int:
+        """One for each summand."""
+        return self.columns
+
 
 @dataclass(frozen=True)
 class Broadcast(Synapse):
@@ -128,6 +318,33 @@ class Broadcast(Synapse):
     def input_sizes(self) -> tuple[int, ...]:
         """The number."""
         return (1,)
+
+    @property
+    def field(self) -> ReceptiveField:
+        """The one element."""
+        return ReceptiveField(0, 1)
+
+    @property
+    def fan_out(self) -> float:
+        """Every neuron of the group."""
+        return self.rows
+
+    @property
+    def passes_on(self) -> bool:
+        """It copies."""
+        return True
+
+    def bounds(self, tensors: Tensors, inputs: Sequence[Interval], chip: ChipSpec) -> Bounds:
+        """Those of the number."""
+        return {"out": inputs[0]}, []
+
+    def evaluator(self, tensors: Tensors, chip: ChipSpec, strict: bool) -> Evaluator:
+        """The copies."""
+        return PassingEvaluator(self.outputs)
+
+    def synapses(self, tensors: Tensors) -> int:
+        """One for each copy."""
+        return self.rows
 
 
 @dataclass(frozen=True)
@@ -152,6 +369,36 @@ class Delay(Synapse):
         """The vector."""
         return (self.size,)
 
+    @property
+    def field(self) -> ReceptiveField:
+        """Each neuron its own element."""
+        return ReceptiveField(0, self.size, one_to_one=True)
+
+    @property
+    def fan_out(self) -> float:
+        """The one neuron of the same number."""
+        return 1
+
+    @property
+    def passes_on(self) -> bool:
+        """It does nothing but wait."""
+        return True
+
+    def bounds(self, tensors: Tensors, inputs: Sequence[Interval], chip: ChipSpec) -> Bounds:
+        """Those of the vector."""
+        return {"out": inputs[0]}, []
+
+    def evaluator(self, tensors: Tensors, chip: ChipSpec, strict: bool) -> Evaluator:
+        """The vector: time steps are left out."""
+        return PassingEvaluator(self.outputs)
+
+    def synapses(self, tensors: Tensors) -> int:
+        """One for each element."""
+        return self.size
+
+
+# -- neurons ---------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class NeuronGroup(Node):
@@ -159,8 +406,8 @@ class NeuronGroup(Node):
 
     Parameters
     ----------
-    role : str
-        What it is for: Embedding, RmsNorm, Scale, MlGru, Glu, Residual or Relay.
+    role : Role
+        What it is for.
     size : int
         Number of neurons, and of elements of every output.
     program : Program
@@ -172,7 +419,7 @@ class NeuronGroup(Node):
         What the integers of a port mean; a state's format is listed under its name.
     """
 
-    role: str
+    role: Role
     size: int
     program: Program
     constants: tuple[tuple[str, str], ...]
@@ -189,30 +436,108 @@ class NeuronGroup(Node):
         """Every input of the program, each of the group's size."""
         return (self.size,) * len(self.program.inputs)
 
-
-@dataclass(frozen=True)
-class LogitsOut(Node):
-    """The host reads the accumulators of the head; the real logit is integer * scale."""
-
-    size: int
-    scale: float
+    @property
+    def kind(self) -> str:
+        """Its role."""
+        return self.role.value
 
     @property
-    def outputs(self) -> Mapping[str, int]:
-        """Nothing goes on from here."""
-        return {}
+    def shape(self) -> str:
+        """The number of neurons."""
+        return str(self.size)
 
     @property
-    def input_sizes(self) -> tuple[int, ...]:
-        """One accumulator for each token of the vocabulary."""
-        return (self.size,)
+    def neurons(self) -> int:
+        """As declared."""
+        return self.size
 
+    @property
+    def instructions(self) -> int:
+        """Those of the program."""
+        return len(self.program.instructions)
 
-def node_parameters(graph: Graph, node: NeuronGroup) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
-    """Return a group's constants and tables as int64 arrays by their names in the program."""
-    constants = {name: graph.tensors[key].astype(np.int64) for name, key in node.constants}
-    tables = {name: graph.tensors[key].astype(np.int64) for name, key in node.tables}
-    return constants, tables
+    @property
+    def sends(self) -> Mapping[str, int]:
+        """Every output."""
+        return self.outputs
+
+    @property
+    def states(self) -> Mapping[str, int]:
+        """Those of the program, each of the group's size."""
+        return {state.name: self.size for state in self.program.states}
+
+    @property
+    def counts(self) -> bool:
+        """Registers may overflow, and values are clamped."""
+        return True
+
+    def parameters(self, tensors: Tensors) -> tuple[dict[str, Integers], dict[str, Integers]]:
+        """Return constants and tables as int64 arrays by their names in the program."""
+        constants = {name: tensors[key].astype(np.int64) for name, key in self.constants}
+        tables = {name: tensors[key].astype(np.int64) for name, key in self.tables}
+        return constants, tables
+
+    def bounds(self, tensors: Tensors, inputs: Sequence[Interval], chip: ChipSpec) -> Bounds:
+        """Those of the program; every declared width is held against the chip's."""
+        named = dict(zip((port.name for port in self.program.inputs), inputs, strict=True))
+        violations = [
+            Violation(
+                self.name,
+                f"input {port.name} of {port.bits} bits",
+                named[port.name].magnitude,
+                (1 << (port.bits - 1)) - 1,
+            )
+            for port in self.program.inputs
+            if not named[port.name].fits(port.bits)
+        ]
+        outputs, found = analyse(self.program, self.name, named, *self.parameters(tensors))
+        return outputs, [*violations, *found, *self._too_wide(chip)]
+
+    def _too_wide(self, chip: ChipSpec) -> list[Violation]:
+        """The declared widths that the chip does not have; that values keep them, the program proves."""
+        widest = max((each.bits for each in self.program.instructions), default=0)
+        declared = [
+            *((f"message {each.name} (rule R1)", "message_bits", each.bits) for each in self.program.outputs),
+            *((f"state {each.name} (rule R3)", "state_bits", each.bits) for each in self.program.states),
+            ("widest register", "register_bits", widest),
+        ]
+        limits = chip.figures()
+        return [
+            Violation(self.name, f"{what}, bits", bits, limits[limit].value, (limit, bits))
+            for what, limit, bits in declared
+            if bits > limits[limit].value
+        ]
+
+    def evaluator(self, tensors: Tensors, chip: ChipSpec, strict: bool) -> Evaluator:
+        """The program, interpreted."""
+        return GroupEvaluator(self.program, self.size, *self.parameters(tensors), strict)
+
+    def neuron_memory(self, tensors: Tensors, chip: ChipSpec) -> NeuronMemory:
+        """States, constants, program and tables."""
+        widths = {
+            each.operands[0]: each.bits for each in self.program.instructions if each.operation == "constant"
+        }
+        own = sum(_bytes(widths[name]) for name, key in self.constants if tensors[key].size > 1)
+        shared = sum(_bytes(widths[name]) for name, key in self.constants if tensors[key].size == 1)
+        states = sum(_bytes(state.bits) for state in self.program.states)
+        entries = {each.operands[0]: each.bits for each in self.program.instructions if each.operation == "table"}
+        tables = sum(tensors[key].size * _bytes(entries[name]) for name, key in self.tables)
+        return NeuronMemory(
+            messages=len(self.program.outputs),
+            state_bytes=states + own,
+            program_bytes=self.instructions * chip.instruction_bytes.value,
+            table_bytes=tables + shared,
+        )
+
+    def check_tensors(self, tensors: Tensors) -> None:
+        """Constants are one for each neuron or one for all, tables have one dimension."""
+        for _, key in self.constants:
+            shape = _tensor(tensors, self, key, "int32").shape
+            if shape not in ((self.size,), (1,)):
+                raise ValueError(f"{key}: shape {shape}, expected {self.size} neurons")
+        for _, key in self.tables:
+            if _tensor(tensors, self, key, "int32").ndim != 1:
+                raise ValueError(f"{key}: a table has one dimension")
 
 
 def token_input(graph: Graph) -> TokenIn:
@@ -226,10 +551,25 @@ def logits_output(graph: Graph) -> LogitsOut:
 
 
 def block_of(name: str) -> str:
-    """Return the block a node belongs to: `embeddings`, `layers.N`, `lm_head` or `host`."""
+    """Return the block a node belongs to: `embeddings`, `layers.N`, `lm_head` or `host`.
+
+    The one place that takes a node's name apart: graph.json has no field for it.
+    """
     parts = name.split(".")
     if parts[0] == "layers":
         return ".".join(parts[:2])
     if parts[0] in ("tokens", "logits"):
         return HOST_BLOCK
     return "embeddings" if parts[0] == "embeddings" and len(parts) == 1 else "lm_head"
+
+
+def _bytes(bits: int) -> int:
+    return -(-bits // 8)
+
+
+def _tensor(tensors: Tensors, node: Node, key: str, *types: str) -> np.ndarray:
+    tensor = tensors.get(key)
+    if tensor is None or tensor.dtype.name not in types:
+        found = "none" if tensor is None else tensor.dtype.name
+        raise ValueError(f"{node.name}: tensor {key} must be of type {' or '.join(types)}, found {found}")
+    return tensor

@@ -17,7 +17,7 @@ from loihi_mmfree.compiler.pipeline import compile_graph, golden_messages
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.ir.executor import Executor, counting_nodes
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import NeuronGroup, SumSynapse, TernarySynapse, TokenIn
+from loihi_mmfree.ir.nodes import NeuronGroup, Role, SumSynapse, TernarySynapse, TokenIn
 from loihi_mmfree.loihi2.hardware import LOIHI2
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.sim.engine.specification import Engine
@@ -151,7 +151,7 @@ def narrow_registers(graph: Graph) -> Graph:
     """The graph with the sums of residuals declared as 2 bits wide, which they do not fit."""
 
     def narrow(node: Node) -> Node:
-        if not isinstance(node, NeuronGroup) or node.role != "Residual":
+        if not isinstance(node, NeuronGroup) or node.role is not Role.RESIDUAL:
             return node
         instructions = tuple(
             replace(each, bits=2) if each.operation == "add" else each for each in node.program.instructions
@@ -214,4 +214,4 @@ def test_states_are_the_engines(random_graph: Graph, granularity: str) -> None:
         network.process(ids)
         state = network.state("layers.0.attn.mlgru")
     assert state["h"].any()
-    np.testing.assert_array_equal(state["h"], executor.groups["layers.0.attn.mlgru"].variables["h"])
+    np.testing.assert_array_equal(state["h"], executor.evaluators["layers.0.attn.mlgru"].variables["h"])

@@ -9,7 +9,7 @@ import pytest
 
 from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.compiler.pipeline import compile_checkpoint
-from loihi_mmfree.ir.nodes import NeuronGroup, TernarySynapse
+from loihi_mmfree.ir.nodes import NeuronGroup, Role, TernarySynapse
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.place.check import check
 from loihi_mmfree.sim.engine.specification import Engine
@@ -30,7 +30,7 @@ def split_net(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -
 def test_long_rows_and_long_sums_are_split(split_net: Net) -> None:
     down = [node for node in split_net.graph if node.name.startswith("layers.0.mlp.down_proj.part_")]
     assert [node.columns for node in down if isinstance(node, TernarySynapse)] == [256, 256]
-    relays = [node for node in split_net.graph if isinstance(node, NeuronGroup) and node.role == "Relay"]
+    relays = [node for node in split_net.graph if isinstance(node, NeuronGroup) and node.role is Role.RELAY]
     assert {relay.size for relay in relays} == {1, 128}
 
 

@@ -15,6 +15,7 @@ from loihi_mmfree.ir.nodes import (
     Delay,
     LogitsOut,
     NeuronGroup,
+    Role,
     SumSynapse,
     TernarySynapse,
     TokenIn,
@@ -28,7 +29,7 @@ def echo() -> NeuronGroup:
     x = builder.input("x", 8)
     builder.send("out", x)
     builder.send("again", x)
-    return NeuronGroup("echo", (Source("tokens"),), "Embedding", 4, builder.build(), (), (), ())
+    return NeuronGroup("echo", (Source("tokens"),), Role.EMBEDDING, 4, builder.build(), (), (), ())
 
 
 TOKENS = TokenIn("tokens", (), 4, "tokens.table")

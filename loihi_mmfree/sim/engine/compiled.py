@@ -175,7 +175,7 @@ class FastEngine:
         inner = tuple(node for node in self.graph if node is not self._tokens)
         executor = Executor(self.graph, inner, self._strict)
         for node, states in self._core.states.items():
-            executor.groups[node].variables.update({name: values.copy() for name, values in states.items()})
+            executor.evaluators[node].variables.update({name: values.copy() for name, values in states.items()})
         rows = self.graph.tensors[self._tokens.table][ids].astype(np.int64)
         wanted = self._logits.inputs[0]
         recorder = ActivityRecorder(self.graph)
@@ -193,7 +193,7 @@ class FastEngine:
         values = executor.run({self._tokens.out(): rows}, [wanted], counting_tap, counting_tally)
         for node, states in self._core.states.items():
             for name, state in states.items():
-                state[:] = executor.groups[node].variables[name]
+                state[:] = executor.evaluators[node].variables[name]
         self._tapped_counters.add(executor.counters)
         if self._record:
             self._recorded.append((recorder.by_token, recorder.incidents.rows))

@@ -47,7 +47,7 @@ class Engine:
 
     def state(self, node: str) -> dict[str, Integers]:
         """Return the state variables of a neuron group, int64 [n] by name."""
-        return self._executor.groups[node].variables
+        return self._executor.evaluators[node].variables
 
     def reset(self) -> None:
         """Forget the sequence so far."""

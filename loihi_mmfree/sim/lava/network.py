@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.interpreter import OVERFLOWS, Counters
-from loihi_mmfree.ir.executor import Tally, Tap, count_wide_sums
+from loihi_mmfree.ir.evaluators import count_wide_sums
+from loihi_mmfree.ir.executor import Tally, Tap
 from loihi_mmfree.ir.graph import Graph, Source
-from loihi_mmfree.ir.nodes import NeuronGroup, SumSynapse, TernarySynapse, logits_output, token_input
+from loihi_mmfree.ir.nodes import NeuronGroup, Synapse, logits_output, token_input
 from loihi_mmfree.processes.neuron_group import TALLY
 from loihi_mmfree.sim.lava.graph import LavaGraph, SimulationConfig, build
 from loihi_mmfree.sim.lava.runtimes.base import NetworkRuntime
@@ -194,9 +195,10 @@ class LavaNetwork:
         """What a neuron group has counted, or what of a synapse's sums is too wide; None of any other message."""
         if source.port == TALLY:
             return values
-        if not self._strict or not isinstance(self.graph.by_name[source.node], TernarySynapse | SumSynapse):
+        node = self.graph.by_name[source.node]
+        if not self._strict or not isinstance(node, Synapse) or not node.counts:
             return None
-        counted = count_wide_sums(values)
+        counted = count_wide_sums(values, self.graph.chip.accumulator_bits.value)
         self._wide_sums.overflows += int(counted[:, OVERFLOWS].sum())
         return counted
 

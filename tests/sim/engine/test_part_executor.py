@@ -16,6 +16,7 @@ from loihi_mmfree.ir.nodes import (
     Delay,
     LogitsOut,
     NeuronGroup,
+    Role,
     SumSynapse,
     TernarySynapse,
     TokenIn,
@@ -53,7 +54,7 @@ def adds_up(inputs: int, bits: int) -> Program:
 
 
 def group(name: str, size: int, program: Program, *inputs: Source) -> NeuronGroup:
-    return NeuronGroup(name, inputs, "Relay", size, program, (), (), ())
+    return NeuronGroup(name, inputs, Role.RELAY, size, program, (), (), ())
 
 
 def sliced_graph(size: int, rows: int, slices: tuple[tuple[int, int], ...], bits: int, relayed: bool) -> Graph:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.program import MAX_REGISTER_BITS, Instruction, Program
+from loihi_mmfree.sim.engine.kernels.conventions import MESSAGE_BITS
 
 Range = tuple[int, int]
 
 LIMIT = 1 << (MAX_REGISTER_BITS - 1)
 """No intermediate of the specification reaches this."""
-MESSAGE_BITS = 32
 
 
 def widths_hold(program: Program, constants: Mapping[str, Integers], tables: Mapping[str, Integers]) -> bool:
