@@ -28,7 +28,8 @@ from loihi_mmfree.activity.incidents import (
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.ir.executor import counting_nodes
 from loihi_mmfree.ir.graph import Graph, Source
-from loihi_mmfree.ir.nodes import NeuronGroup, Role, Synapse
+from loihi_mmfree.ir.nodes import NeuronGroup, Role
+from loihi_mmfree.ir.synapses import Synapse
 
 HISTOGRAM_BINS = 25
 Amount = TypeVar("Amount", float, NDArray[Any])

@@ -12,7 +12,7 @@ from loihi_mmfree.errors import CheckpointError, UnsupportedModelError
 
 MODEL_TYPE = "hgrn_bit"
 BIT_LINEAR_EPSILON = 1e-6
-"""What upstream's fused kernel adds in every BitLinear, whatever its module prints (mmfreelm/ops/fusedbitnet.py)."""
+"""Upstream's fused kernel adds this in a BitLinear, whatever its module prints (mmfreelm/ops/fusedbitnet.py)."""
 LARGEST_SIZE = 2**24
 LARGEST_DEPTH = 4096
 

@@ -48,14 +48,11 @@ class Advisor:
         limits = self._wider_limits(violations)
         if limits:
             wanted = ", ".join(f"{name} = {value}" for name, value in limits.items())
-            return (
-                f"On a system with {wanted} (--chip FILE) they can (lowered and proved again so); fewer "
-                "activation bits alone do not help."
-            )
+            return f"On a system with {wanted} (--chip FILE) they can (lowered and proved again so)."
         return "Neither fewer activation bits nor wider limits of the system were found to help."
 
     def _fewer_activation_bits(self, violations: Sequence[Violation]) -> int:
-        """The most bits that help; 0 if none do. Sums over activations shrink with them, other ranges hardly."""
+        """The most bits that help; 0 if none do. Sums over activations shrink with them, the rest hardly."""
         found = [each for each in violations if each.needs and each.needs[0] == "accumulator_bits"]
         now = max(self.formats[site].bits for site in self.activations)
         excess = max((each.needs[1] - self.chip.accumulator_bits.value for each in found if each.needs), default=0)
@@ -67,7 +64,7 @@ class Advisor:
         return 0
 
     def _wider_limits(self, violations: Sequence[Violation]) -> dict[str, int]:
-        """The limits of the system that have to be wider, and by how much at least; empty if that does not help."""
+        """The limits that have to be wider, and what they must be at least; empty if that does not help."""
         wanted: dict[str, int] = {}
         left: Iterable[Violation] | None = violations
         for _ in range(_ROUNDS):

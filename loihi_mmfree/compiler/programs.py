@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from loihi_mmfree.compiler.passes.split_rows import sums_are_relayed
 from loihi_mmfree.errors import DoesNotFitError
 from loihi_mmfree.fixedpoint import tables
 from loihi_mmfree.fixedpoint.program import Program, ProgramBuilder
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.fixedpoint.requantizer import MULTIPLIER_BITS, Requantizer
+from loihi_mmfree.fixedpoint.ternary import CODES_PER_BYTE
 from loihi_mmfree.loihi2.hardware import ChipSpec
 
 SIGMOID = "sigmoid"
@@ -51,7 +53,7 @@ def square_half_bits(columns: int, chip: ChipSpec) -> int:
     """Return the greatest b, at most 15, such that `columns` squares of b-bit magnitudes can be summed exactly.
 
     Their halves, at most 2**b - 1 each, are messages whose sums fit accumulators, and the sum of the squares
-    fits a register.
+    fits a register. Where relays send on what slices sum up to, the shortest slice fits a message.
 
     Raises
     ------
@@ -59,7 +61,11 @@ def square_half_bits(columns: int, chip: ChipSpec) -> int:
         Not even squares of one bit can be summed.
     """
     largest_sum = (1 << (chip.accumulator_bits.value - 1)) - 1
-    most = min(_MOST_HALF_BITS, (largest_sum // columns + 1).bit_length() - 1, chip.message_bits.value - 1)
+    message = (1 << (chip.message_bits.value - 1)) - 1
+    largest = min(
+        largest_sum // columns, message // CODES_PER_BYTE if sums_are_relayed(columns, chip) else message
+    )
+    most = min(_MOST_HALF_BITS, (largest + 1).bit_length() - 1)
     for bits in range(most, 0, -1):
         if columns * ((1 << bits) - 1) ** 2 < 1 << (chip.register_bits.value - 1):
             return bits

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from loihi_mmfree.activity.counts import Activity
 from loihi_mmfree.activity.incidents import NODE, SATURATIONS, Incidents
 from loihi_mmfree.ir.graph import Graph, Source
-from loihi_mmfree.ir.nodes import Synapse
+from loihi_mmfree.ir.synapses import Synapse
 from loihi_mmfree.place.connections import connections, placed_nodes
 from loihi_mmfree.place.placement import Placement
 from loihi_mmfree.place.routes import HOST, flows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -142,7 +142,7 @@ class Graph:
 
     nodes: tuple[Node, ...]
     tensors: Tensors
-    chip: ChipSpec = LOIHI2
+    chip: ChipSpec = field(default=LOIHI2, repr=False)
 
     @cached_property
     def by_name(self) -> Mapping[str, Node]:
@@ -195,3 +195,12 @@ class Graph:
             seen[node.name] = node
         if faults:
             raise ValueError("the graph is not well formed:\n" + "\n".join(faults))
+
+
+def required_tensor(tensors: Tensors, node: Node, key: str, *types: str) -> np.ndarray:
+    """Return a tensor that a node refers to; raise ValueError unless it is there and of one of some types."""
+    tensor = tensors.get(key)
+    if tensor is None or tensor.dtype.name not in types:
+        found = "none" if tensor is None else tensor.dtype.name
+        raise ValueError(f"{node.name}: tensor {key} must be of type {' or '.join(types)}, found {found}")
+    return tensor

@@ -1,4 +1,4 @@
-"""The nodes of the lowered graph: synapses, neuron groups, and the host at both ends.
+"""Neuron groups, and the host at both ends of the lowered graph; :mod:`.synapses` has what is between them.
 
 Time: an edge into a neuron group or a host node costs nothing, a synapse costs the time steps it declares.
 So what a group sends in step t reaches the next group in step t + latency.
@@ -11,23 +11,14 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-from numpy.typing import NDArray
 
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.intervals import Interval, Violation, analyse
 from loihi_mmfree.fixedpoint.program import Program
 from loihi_mmfree.fixedpoint.qformat import QFormat
-from loihi_mmfree.fixedpoint.ternary import (
-    CODES_PER_BYTE,
-    check_packed,
-    dot_bounds,
-    nonzero_counts,
-    ternary_dot,
-    unpack_ternary,
-)
-from loihi_mmfree.ir.contract import Bounds, Evaluator, NeuronMemory, ReceptiveField
-from loihi_mmfree.ir.evaluators import GroupEvaluator, PassingEvaluator, SummingEvaluator
-from loihi_mmfree.ir.graph import Graph, Node, Tensors
+from loihi_mmfree.ir.contract import Bounds, Evaluator, NeuronMemory
+from loihi_mmfree.ir.evaluators import GroupEvaluator, PassingEvaluator
+from loihi_mmfree.ir.graph import Graph, Node, Tensors, required_tensor
 from loihi_mmfree.loihi2.hardware import ChipSpec
 
 HOST_BLOCK = "host"
@@ -45,9 +36,6 @@ class Role(Enum):
     GLU = "Glu"
     RESIDUAL = "Residual"
     RELAY = "Relay"
-
-
-# -- the ends --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -83,7 +71,7 @@ class TokenIn(Node):
 
     def check_tensors(self, tensors: Tensors) -> None:
         """The table has a column for each neuron."""
-        table = _tensor(tensors, self, self.table, "int16", "int32")
+        table = required_tensor(tensors, self, self.table, "int16", "int32")
         if table.ndim != 2 or table.shape[1] != self.size:
             raise ValueError(f"{self.table}: shape {table.shape}, expected {self.size} columns")
 
@@ -128,278 +116,6 @@ class LogitsOut(Node):
         return NeuronMemory(1, 0, _LOGIT_INSTRUCTIONS * chip.instruction_bytes.value, 0)
 
 
-# -- synapses --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Synapse(Node):
-    """A connection; what enters in step t leaves in step t + latency."""
-
-    @property
-    def latency(self) -> int:
-        """Time steps from source to target."""
-        return 1
-
-    @property
-    def field(self) -> ReceptiveField:
-        """What of the source the neurons behind it read."""
-        raise self._undeclared("receptive field")
-
-    @property
-    def fan_out(self) -> float:
-        """Synapses that a message reaches, zero weights included, in the mean over the source's elements."""
-        raise self._undeclared("fan-out")
-
-    @property
-    def passes_on(self) -> bool:
-        """Whether every element it delivers is one of its source: it adds nothing up, and counts nothing."""
-        return False
-
-    @property
-    def counts(self) -> bool:
-        """Sums may be wider than an accumulator."""
-        return not self.passes_on
-
-    def _summed(self, sums: Interval, chip: ChipSpec) -> Bounds:
-        """The range of sums, held against the accumulators."""
-        bits = chip.accumulator_bits.value
-        allowed = (1 << (bits - 1)) - 1
-        found = sums.magnitude
-        if found <= allowed:
-            return {"out": sums}, []
-        needed = ("accumulator_bits", found.bit_length() + 1)
-        return {"out": sums}, [Violation(self.name, f"{bits}-bit accumulator (rule R2)", found, allowed, needed)]
-
-
-@dataclass(frozen=True)
-class TernarySynapse(Synapse):
-    """Ternary weights, from all of a source or from a slice of it.
-
-    Parameters
-    ----------
-    rows, columns : int
-        Of the weights that are stored.
-    codes : str
-        The tensor that holds them packed, four to a byte.
-    first_column : int
-        The element of the source that the first column reads; a multiple of four, as bytes hold four.
-    source_size : int
-        Number of elements of the source; those outside the slice have weight zero.
-    """
-
-    rows: int
-    columns: int
-    codes: str
-    first_column: int
-    source_size: int
-
-    def __post_init__(self) -> None:
-        if self.first_column % CODES_PER_BYTE or self.first_column + self.columns > self.source_size:
-            raise ValueError(
-                f"{self.name}: columns {self.first_column} to {self.first_column + self.columns} are no slice of "
-                f"{self.source_size} that begins at a multiple of four"
-            )
-
-    @property
-    def outputs(self) -> Mapping[str, int]:
-        """The accumulators."""
-        return {"out": self.rows}
-
-    @property
-    def input_sizes(self) -> tuple[int, ...]:
-        """The activations."""
-        return (self.source_size,)
-
-    @property
-    def shape(self) -> str:
-        """From columns to rows."""
-        return f"{self.columns} -> {self.rows}"
-
-    @property
-    def field(self) -> ReceptiveField:
-        """The slice."""
-        return ReceptiveField(self.first_column, self.columns)
-
-    @property
-    def fan_out(self) -> float:
-        """All rows, from the elements of the slice."""
-        return self.rows * self.columns / self.source_size
-
-    def weights(self, tensors: Tensors) -> NDArray[np.int8]:
-        """Return the weights -1, 0 and 1 as int8 [rows, source_size]."""
-        stored = unpack_ternary(tensors[self.codes], self.columns)
-        if self.columns == self.source_size:
-            return stored
-        behind = self.source_size - self.first_column - self.columns
-        return np.pad(stored, ((0, 0), (self.first_column, behind)))
-
-    def bounds(self, tensors: Tensors, inputs: Sequence[Interval], chip: ChipSpec) -> Bounds:
-        """The exact range of every row."""
-        low, high = dot_bounds(self.weights(tensors), inputs[0].low, inputs[0].high)
-        return self._summed(Interval(low, high), chip)
-
-    def evaluator(self, tensors: Tensors, chip: ChipSpec, strict: bool) -> Evaluator:
-        """Weights times activations."""
-        weights: list[NDArray[np.int8]] = []
-
-        def add_up(activations: Integers) -> Integers:
-            # Unpacked when first needed: many a part of a network is made and never run this way.
-            weights[:] = weights or [self.weights(tensors)]
-            return ternary_dot(activations, weights[0])
-
-        return SummingEvaluator(add_up, chip.accumulator_bits.value, strict)
-
-    def synapses(self, tensors: Tensors) -> int:
-        """The weights other than zero."""
-        return int(nonzero_counts(tensors[self.codes]).sum(dtype=np.int64))
-
-    def check_tensors(self, tensors: Tensors) -> None:
-        """The codes are packed and have the declared shape."""
-        packed = _tensor(tensors, self, self.codes, "uint8")
-        if packed.ndim != 2 or len(packed) != self.rows:
-            raise ValueError(f"{self.codes}: shape {packed.shape}, expected {self.rows} rows")
-        check_packed(packed, self.columns)
-
-
-@dataclass(frozen=True)
-class SumSynapse(Synapse):
-    """All-ones weights [1, columns]: the sum over a group."""
-
-    columns: int
-
-    @property
-    def outputs(self) -> Mapping[str, int]:
-        """The sum."""
-        return {"out": 1}
-
-    @property
-    def input_sizes(self) -> tuple[int, ...]:
-        """The summands."""
-        return (self.columns,)
-
-    @property
-    def field(self) -> ReceptiveField:
-        """All of the source."""
-        return ReceptiveField(0, self.columns)
-
-    @property
-    def fan_out(self) -> float:
-        """The one neuron behind it."""
-        return 1
-
-    def bounds(self, tensors: Tensors, inputs: Sequence[Interval], chip: ChipSpec) -> Bounds:
-        """The sums of the lower and of the upper ends."""
-        summands = (np.broadcast_to(end, self.columns) for end in (inputs[0].low, inputs[0].high))
-        return self._summed(Interval(*(end.sum(keepdims=True) for end in summands)), chip)
-
-    def evaluator(self, tensors: Tensors, chip: ChipSpec, strict: bool) -> Evaluator:
-        """The sum."""
-        return SummingEvaluator(
-            lambda values: values.sum(axis=1, keepdims=True), chip.accumulator_bits.value, strict
-        )
-
-    def synapses(self, tensors: Tensors) -> int:
-        """One for each summand."""
-        return self.columns
-
-
-@dataclass(frozen=True)
-class Broadcast(Synapse):
-    """All-ones weights [rows, 1]: one number to every neuron of a group."""
-
-    rows: int
-
-    @property
-    def outputs(self) -> Mapping[str, int]:
-        """The copies."""
-        return {"out": self.rows}
-
-    @property
-    def input_sizes(self) -> tuple[int, ...]:
-        """The number."""
-        return (1,)
-
-    @property
-    def field(self) -> ReceptiveField:
-        """The one element."""
-        return ReceptiveField(0, 1)
-
-    @property
-    def fan_out(self) -> float:
-        """Every neuron of the group."""
-        return self.rows
-
-    @property
-    def passes_on(self) -> bool:
-        """It copies."""
-        return True
-
-    def bounds(self, tensors: Tensors, inputs: Sequence[Interval], chip: ChipSpec) -> Bounds:
-        """Those of the number."""
-        return {"out": inputs[0]}, []
-
-    def evaluator(self, tensors: Tensors, chip: ChipSpec, strict: bool) -> Evaluator:
-        """The copies."""
-        return PassingEvaluator(self.outputs)
-
-    def synapses(self, tensors: Tensors) -> int:
-        """One for each copy."""
-        return self.rows
-
-
-@dataclass(frozen=True)
-class Delay(Synapse):
-    """One-to-one connection that takes `steps` time steps, so that branches meet."""
-
-    size: int
-    steps: int
-
-    @property
-    def latency(self) -> int:
-        """As declared."""
-        return self.steps
-
-    @property
-    def outputs(self) -> Mapping[str, int]:
-        """The delayed vector."""
-        return {"out": self.size}
-
-    @property
-    def input_sizes(self) -> tuple[int, ...]:
-        """The vector."""
-        return (self.size,)
-
-    @property
-    def field(self) -> ReceptiveField:
-        """Each neuron its own element."""
-        return ReceptiveField(0, self.size, one_to_one=True)
-
-    @property
-    def fan_out(self) -> float:
-        """The one neuron of the same number."""
-        return 1
-
-    @property
-    def passes_on(self) -> bool:
-        """It does nothing but wait."""
-        return True
-
-    def bounds(self, tensors: Tensors, inputs: Sequence[Interval], chip: ChipSpec) -> Bounds:
-        """Those of the vector."""
-        return {"out": inputs[0]}, []
-
-    def evaluator(self, tensors: Tensors, chip: ChipSpec, strict: bool) -> Evaluator:
-        """The vector: time steps are left out."""
-        return PassingEvaluator(self.outputs)
-
-    def synapses(self, tensors: Tensors) -> int:
-        """One for each element."""
-        return self.size
-
-
-# -- neurons ---------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class NeuronGroup(Node):
     """Neurons that run one program.
@@ -425,6 +141,17 @@ class NeuronGroup(Node):
     constants: tuple[tuple[str, str], ...]
     tables: tuple[tuple[str, str], ...]
     formats: tuple[tuple[str, QFormat], ...]
+
+    def __post_init__(self) -> None:
+        for what, given, loaded in (
+            ("constants", self.constants, self.program.constants),
+            ("tables", self.tables, self.program.tables),
+        ):
+            names = {name for name, _ in given}
+            if names != set(loaded):
+                raise ValueError(
+                    f"{self.name}: its program loads the {what} {list(loaded)}, given are {sorted(names)}"
+                )
 
     @property
     def outputs(self) -> Mapping[str, int]:
@@ -532,11 +259,11 @@ class NeuronGroup(Node):
     def check_tensors(self, tensors: Tensors) -> None:
         """Constants are one for each neuron or one for all, tables have one dimension."""
         for _, key in self.constants:
-            shape = _tensor(tensors, self, key, "int32").shape
+            shape = required_tensor(tensors, self, key, "int32").shape
             if shape not in ((self.size,), (1,)):
                 raise ValueError(f"{key}: shape {shape}, expected {self.size} neurons")
         for _, key in self.tables:
-            if _tensor(tensors, self, key, "int32").ndim != 1:
+            if required_tensor(tensors, self, key, "int32").ndim != 1:
                 raise ValueError(f"{key}: a table has one dimension")
 
 
@@ -565,11 +292,3 @@ def block_of(name: str) -> str:
 
 def _bytes(bits: int) -> int:
     return -(-bits // 8)
-
-
-def _tensor(tensors: Tensors, node: Node, key: str, *types: str) -> np.ndarray:
-    tensor = tensors.get(key)
-    if tensor is None or tensor.dtype.name not in types:
-        found = "none" if tensor is None else tensor.dtype.name
-        raise ValueError(f"{node.name}: tensor {key} must be of type {' or '.join(types)}, found {found}")
-    return tensor

@@ -11,7 +11,7 @@ import numpy as np
 
 from loihi_mmfree.fixedpoint.program import Program
 from loihi_mmfree.fixedpoint.qformat import QFormat
-from loihi_mmfree.ir import nodes
+from loihi_mmfree.ir import nodes, synapses
 from loihi_mmfree.ir.graph import Graph, Node, Source
 
 NODE_TYPES: Mapping[str, type[Node]] = {
@@ -19,10 +19,10 @@ NODE_TYPES: Mapping[str, type[Node]] = {
     for each in (
         nodes.TokenIn,
         nodes.NeuronGroup,
-        nodes.TernarySynapse,
-        nodes.SumSynapse,
-        nodes.Broadcast,
-        nodes.Delay,
+        synapses.TernarySynapse,
+        synapses.SumSynapse,
+        synapses.Broadcast,
+        synapses.Delay,
         nodes.LogitsOut,
     )
 }
@@ -92,23 +92,7 @@ def _node_from_data(data: Mapping[str, Any]) -> Node:
     for field in dataclasses.fields(node_type):
         value, codec = data[field.name], _CODECS.get(str(field.type))
         values[field.name] = codec.read(value) if codec else _scalar(field, value)
-    node = node_type(**values)
-    if isinstance(node, nodes.NeuronGroup):
-        _check_parameters(node)
-    return node
-
-
-def _check_parameters(node: nodes.NeuronGroup) -> None:
-    """Raise ValueError unless a group names exactly the constants and tables that its program loads."""
-    for what, given, loaded in (
-        ("constants", node.constants, node.program.constants),
-        ("tables", node.tables, node.program.tables),
-    ):
-        names = {name for name, _ in given}
-        if names != set(loaded):
-            raise ValueError(
-                f"{node.name}: its program loads the {what} {list(loaded)}, given are {sorted(names)}"
-            )
+    return node_type(**values)
 
 
 def _scalar(field: dataclasses.Field[Any], value: Any) -> Any:

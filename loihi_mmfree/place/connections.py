@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import HOST_BLOCK, Delay, Synapse, TokenIn, block_of
+from loihi_mmfree.ir.nodes import HOST_BLOCK, TokenIn, block_of
+from loihi_mmfree.ir.synapses import Delay, Synapse
 from loihi_mmfree.place.placement import Shard
 
 HEAD_BLOCK = "lm_head"

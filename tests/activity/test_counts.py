@@ -20,7 +20,8 @@ from loihi_mmfree.activity.counts import (
 )
 from loihi_mmfree.activity.incidents import Incidents
 from loihi_mmfree.ir.graph import Graph, Source
-from loihi_mmfree.ir.nodes import NeuronGroup, SumSynapse, TernarySynapse
+from loihi_mmfree.ir.nodes import NeuronGroup
+from loihi_mmfree.ir.synapses import SumSynapse, TernarySynapse
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.sim.engine.compiled import FastEngine
 from loihi_mmfree.sim.engine.specification import Engine

@@ -16,7 +16,8 @@ from loihi_mmfree.compiler.reference import evaluate_layers
 from loihi_mmfree.errors import UnsupportedModelError
 from loihi_mmfree.fixedpoint.tables import rsqrt_table, sigmoid_table
 from loihi_mmfree.ir.graph import Source
-from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, Role, TernarySynapse, TokenIn, block_of
+from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, Role, TokenIn, block_of
+from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.loihi2.hardware import LOIHI2
 from loihi_mmfree.sim.engine.specification import Engine
 

@@ -16,8 +16,9 @@ from loihi_mmfree.compiler.passes.lower import lower
 from loihi_mmfree.compiler.passes.split_rows import row_parts, slices
 from loihi_mmfree.fixedpoint.ternary import pack_ternary
 from loihi_mmfree.ir.graph import Graph
-from loihi_mmfree.ir.nodes import NeuronGroup, Role, TernarySynapse
+from loihi_mmfree.ir.nodes import NeuronGroup, Role
 from loihi_mmfree.ir.schedule import depth
+from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.loihi2.hardware import LOIHI2, ChipSpec
 from loihi_mmfree.sim.engine.compiled import FastEngine
 from loihi_mmfree.sim.engine.specification import Engine

@@ -14,8 +14,9 @@ from loihi_mmfree.compiler.passes.balance_delays import balance_delays
 from loihi_mmfree.fixedpoint.program import Program, ProgramBuilder
 from loihi_mmfree.ir.executor import Executor
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import Broadcast, Delay, NeuronGroup, Role, Synapse, TernarySynapse, TokenIn
+from loihi_mmfree.ir.nodes import NeuronGroup, Role, TokenIn
 from loihi_mmfree.ir.schedule import depth, offsets
+from loihi_mmfree.ir.synapses import Broadcast, Delay, Synapse, TernarySynapse
 from loihi_mmfree.sim.engine.specification import Engine
 
 

@@ -17,9 +17,11 @@ from loihi_mmfree.compiler.pipeline import compile_graph, golden_messages
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.ir.executor import Executor, counting_nodes
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import NeuronGroup, Role, SumSynapse, TernarySynapse, TokenIn
+from loihi_mmfree.ir.nodes import NeuronGroup, Role, TokenIn
+from loihi_mmfree.ir.synapses import SumSynapse, TernarySynapse
 from loihi_mmfree.loihi2.hardware import LOIHI2
 from loihi_mmfree.net.artifact import Net
+from loihi_mmfree.sim.engine.compiled import FastEngine
 from loihi_mmfree.sim.engine.specification import Engine
 from loihi_mmfree.sim.lava.network import LavaNetwork
 
@@ -175,11 +177,11 @@ def test_overflows_are_counted_as_by_the_engine(smallest_graph: Graph, granulari
 
 @pytest.mark.parametrize("kernels", ["compiled", "numpy"])
 def test_what_every_node_counts_at_every_token_is_what_the_engine_counts(
-    smallest_graph: Graph, kernels: str, monkeypatch: pytest.MonkeyPatch
+    smallest_graph: Graph, kernels: str
 ) -> None:
-    graph, ids = narrow_registers(smallest_graph), random_ids(5, 23)
+    ids = random_ids(5, 23)
     narrow = replace(LOIHI2, accumulator_bits=replace(LOIHI2.accumulator_bits, value=6))
-    monkeypatch.setattr("loihi_mmfree.ir.executor.LOIHI2", narrow)
+    graph = replace(narrow_registers(smallest_graph), chip=narrow)
     expected: dict[str, np.ndarray] = {}
     found: dict[str, list[np.ndarray]] = {}
     engine = Engine(graph, strict=True)
@@ -188,6 +190,9 @@ def test_what_every_node_counts_at_every_token_is_what_the_engine_counts(
         for some in (ids[:3], ids[3:4], ids[4:]):
             network.process(some, tally=lambda node, counts: found.setdefault(node, []).append(counts))
         assert network.counters == engine.counters
+    compiled = FastEngine(graph, strict=True)
+    compiled.process(ids)
+    assert compiled.counters == engine.counters
     assert set(found) == set(expected) == set(counting_nodes(graph))
     assert {type(graph.by_name[node]) for node, counts in expected.items() if counts.any()} == {
         NeuronGroup, TernarySynapse, SumSynapse,

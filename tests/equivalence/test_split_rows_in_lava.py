@@ -9,8 +9,9 @@ import pytest
 
 from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.compiler.pipeline import compile_checkpoint
-from loihi_mmfree.ir.nodes import NeuronGroup, Role, TernarySynapse
-from loihi_mmfree.net.artifact import Net
+from loihi_mmfree.ir.nodes import NeuronGroup, Role
+from loihi_mmfree.ir.synapses import TernarySynapse
+from loihi_mmfree.net.artifact import Net, load_net
 from loihi_mmfree.place.check import check
 from loihi_mmfree.sim.engine.specification import Engine
 from loihi_mmfree.sim.lava.network import LavaNetwork
@@ -37,6 +38,7 @@ def test_long_rows_and_long_sums_are_split(split_net: Net) -> None:
 def test_every_core_keeps_the_limits_of_its_chip(split_net: Net) -> None:
     placed = split_net.placed
     assert placed.chip.input_axons.value == 300
+    assert load_net(split_net.path).graph.chip == placed.chip
     assert check(split_net.graph, placed.chip, placed.placement) == []
 
 

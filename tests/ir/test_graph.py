@@ -10,17 +10,8 @@ import pytest
 from loihi_mmfree.fixedpoint.program import ProgramBuilder
 from loihi_mmfree.fixedpoint.ternary import pack_ternary
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import (
-    Broadcast,
-    Delay,
-    LogitsOut,
-    NeuronGroup,
-    Role,
-    SumSynapse,
-    TernarySynapse,
-    TokenIn,
-    block_of,
-)
+from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, Role, TokenIn, block_of
+from loihi_mmfree.ir.synapses import Broadcast, Delay, SumSynapse, TernarySynapse
 
 
 def echo() -> NeuronGroup:

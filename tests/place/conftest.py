@@ -15,17 +15,8 @@ from loihi_mmfree.fixedpoint.program import Program
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.fixedpoint.requantizer import Requantizer
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import (
-    Broadcast,
-    Delay,
-    LogitsOut,
-    NeuronGroup,
-    Role,
-    SumSynapse,
-    Synapse,
-    TernarySynapse,
-    TokenIn,
-)
+from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, Role, TokenIn
+from loihi_mmfree.ir.synapses import Broadcast, Delay, SumSynapse, Synapse, TernarySynapse
 from loihi_mmfree.loihi2.hardware import LOIHI2, ChipSpec
 from loihi_mmfree.place.placement import Placement
 
@@ -64,7 +55,7 @@ class NetworkBuilder:
         for part in ("mantissa", "exponent"):
             self.nodes.append(Broadcast(f"{name}.rms.{part}", (Source(f"{name}.rms", part),), columns))
         program = programs.scale_program(
-            VALUE, tuple(programs.ScaledPort(port, ACTIVATION, 14, 10) for port in ports)
+            VALUE, tuple(programs.ScaledPort(port, ACTIVATION, 14, 10) for port in ports), LOIHI2
         )
         roots = [Source(f"{name}.rms.{part}") for part in ("mantissa", "exponent")]
         self.group(f"{name}.scale", Role.SCALE, columns, program, [Source(value), *roots])

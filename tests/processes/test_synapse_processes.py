@@ -14,7 +14,8 @@ from loihi_mmfree.errors import SimulationError
 from loihi_mmfree.fixedpoint.program import ProgramBuilder
 from loihi_mmfree.fixedpoint.ternary import pack_ternary
 from loihi_mmfree.ir.graph import Graph
-from loihi_mmfree.ir.nodes import NeuronGroup, Role, TernarySynapse
+from loihi_mmfree.ir.nodes import NeuronGroup, Role
+from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.processes.synapse import Delay, TernaryDenseModel, ternary_dense
 from loihi_mmfree.sim.engine.part_executor import FastExecutors
 from loihi_mmfree.sim.lava.runtimes.inprocess import InProcessRuntime

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from loihi_mmfree.compiler.passes.relay import relay
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import Delay, NeuronGroup
+from loihi_mmfree.ir.nodes import NeuronGroup
 from loihi_mmfree.ir.schedule import arrival
+from loihi_mmfree.ir.synapses import Delay
 
 
 def balance_delays(graph: Graph) -> Graph:

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from loihi_mmfree.checkpoint import Checkpoint
 from loihi_mmfree.compiler import layers, programs
 from loihi_mmfree.compiler.passes.relay import relay
-from loihi_mmfree.compiler.passes.split_rows import largest_sum, longest_row, row_parts, slices
+from loihi_mmfree.compiler.passes.split_rows import (
+    largest_sum,
+    longest_row,
+    row_parts,
+    slices,
+    sums_are_relayed,
+)
 from loihi_mmfree.compiler.programs import Accumulator
 from loihi_mmfree.errors import UnsupportedModelError
 from loihi_mmfree.fixedpoint import tables
@@ -20,15 +26,8 @@ from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.fixedpoint.requantizer import MULTIPLIER_BITS, Requantizer, fit_multipliers
 from loihi_mmfree.fixedpoint.ternary import CODES_PER_BYTE, nonzero_counts, pack_ternary
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import (
-    Broadcast,
-    LogitsOut,
-    NeuronGroup,
-    Role,
-    SumSynapse,
-    TernarySynapse,
-    TokenIn,
-)
+from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, Role, TokenIn
+from loihi_mmfree.ir.synapses import Broadcast, SumSynapse, TernarySynapse
 from loihi_mmfree.loihi2.hardware import ChipSpec
 from loihi_mmfree.quantize.parameters import embedding_table, lower_bounds, ternary_projection
 
@@ -186,7 +185,7 @@ class _Lowering:
         """The sum over the high or the low parts of all squares; in slices if both are too many for a neuron."""
         source = Source(self.values[node.inputs[0]].node, f"square_{part}")
         name, longest = f"{node.name}.sum_{part}", longest_row(self.chip)
-        if 2 * node.columns <= longest:
+        if not sums_are_relayed(node.columns, self.chip):
             self.nodes.append(SumSynapse(name, (source,), node.columns))
             return [Source(name)]
         whole = node.columns * ((1 << programs.square_half_bits(node.columns, self.chip)) - 1)
@@ -372,7 +371,7 @@ class _Lowering:
 
     def _group(
         self,
-        node: layers.LayerNode | layers.Statistic,
+        node: layers.LayerNode,
         name: str,
         role: Role,
         program: Program,
@@ -381,11 +380,8 @@ class _Lowering:
         formats: Mapping[str, QFormat],
         size: int | None = None,
     ) -> None:
-        keys = []
-        for constant in program.constants:
-            key = f"{name}.{constant}"
-            self.tensors[key] = constants[constant]
-            keys.append((constant, key))
+        keys = {constant: f"{name}.{constant}" for constant in program.constants}
+        self.tensors.update({key: constants[constant] for constant, key in keys.items()})
         self.nodes.append(
             NeuronGroup(
                 name,
@@ -393,7 +389,7 @@ class _Lowering:
                 role,
                 size or node.size,
                 program,
-                tuple(keys),
+                tuple(keys.items()),
                 tuple((table, TABLES[table]) for table in program.tables),
                 tuple(formats.items()),
             )

@@ -24,6 +24,11 @@ def longest_row(chip: ChipSpec) -> int:
     return min(chip.input_axons.value, chip.synapse_memory_bytes.value // synapse)
 
 
+def sums_are_relayed(columns: int, chip: ChipSpec) -> bool:
+    """Return whether the high and the low parts of so many squares are too many to end at one neuron together."""
+    return 2 * columns > longest_row(chip)
+
+
 def largest_sum(chip: ChipSpec, sent_on: bool) -> int:
     """Return what one neuron may sum up to: what an accumulator holds, and a message where a relay sends it on."""
     bits = chip.accumulator_bits.value

@@ -14,8 +14,9 @@ from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.interpreter import no_counts
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import Broadcast, Delay, NeuronGroup, SumSynapse, TernarySynapse
+from loihi_mmfree.ir.nodes import NeuronGroup
 from loihi_mmfree.ir.part import Part
+from loihi_mmfree.ir.synapses import Broadcast, Delay, SumSynapse, TernarySynapse
 from loihi_mmfree.sim.engine.buffers import Data, Memory, Plan, Rows, Slot
 from loihi_mmfree.sim.engine.kernels.conventions import (
     LINKS,

@@ -18,7 +18,7 @@ from lava.proc.dense.process import Dense
 from numpy.typing import NDArray
 
 from loihi_mmfree.errors import UsageError
-from loihi_mmfree.ir import nodes
+from loihi_mmfree.ir import nodes, synapses
 from loihi_mmfree.ir.graph import Graph, Node, Source
 from loihi_mmfree.ir.part import Part, PartExecutor
 from loihi_mmfree.ir.schedule import depth as depth_of
@@ -231,16 +231,16 @@ def _neuron_group(node: nodes.NeuronGroup, setting: _Setting) -> NeuronGroup:
 _PROCESSES: Mapping[type[Node], _Kind] = {
     nodes.TokenIn: _Kind(_token_source, lambda node, process: []),
     nodes.LogitsOut: _Kind(_logits_sink, lambda node, process: [process.accumulators]),
-    nodes.TernarySynapse: _synapse(
+    synapses.TernarySynapse: _synapse(
         lambda node, setting: _dense(node, node.weights(setting.graph.tensors), setting)
     ),
-    nodes.SumSynapse: _synapse(
+    synapses.SumSynapse: _synapse(
         lambda node, setting: _dense(node, np.ones((1, node.columns), dtype=np.int8), setting)
     ),
-    nodes.Broadcast: _synapse(
+    synapses.Broadcast: _synapse(
         lambda node, setting: _dense(node, np.ones((node.rows, 1), dtype=np.int8), setting, packed=False)
     ),
-    nodes.Delay: _synapse(lambda node, setting: Delay(name=node.name, size=node.size, steps=node.steps)),
+    synapses.Delay: _synapse(lambda node, setting: Delay(name=node.name, size=node.size, steps=node.steps)),
     nodes.NeuronGroup: _Kind(
         _neuron_group,
         lambda node, process: [getattr(process, port.name) for port in node.program.inputs],

@@ -16,7 +16,8 @@ from loihi_mmfree.fixedpoint.interpreter import OVERFLOWS, Counters
 from loihi_mmfree.ir.evaluators import count_wide_sums
 from loihi_mmfree.ir.executor import Tally, Tap
 from loihi_mmfree.ir.graph import Graph, Source
-from loihi_mmfree.ir.nodes import NeuronGroup, Synapse, logits_output, token_input
+from loihi_mmfree.ir.nodes import NeuronGroup, logits_output, token_input
+from loihi_mmfree.ir.synapses import Synapse
 from loihi_mmfree.processes.neuron_group import TALLY
 from loihi_mmfree.sim.lava.graph import LavaGraph, SimulationConfig, build
 from loihi_mmfree.sim.lava.runtimes.base import NetworkRuntime

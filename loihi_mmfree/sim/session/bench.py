@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loihi_mmfree.ir.nodes import TernarySynapse
+from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.memory import peak_rss_mb
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.sim.session.backend import Backend

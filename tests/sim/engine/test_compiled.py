@@ -12,8 +12,9 @@ import pytest
 
 from loihi_mmfree.errors import SimulationError
 from loihi_mmfree.ir.graph import Graph, Source
-from loihi_mmfree.ir.nodes import Delay, NeuronGroup, Role
+from loihi_mmfree.ir.nodes import NeuronGroup, Role
 from loihi_mmfree.ir.part import Part
+from loihi_mmfree.ir.synapses import Delay
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.sim.engine.plan import NotPlannedError, make_plan
 from loihi_mmfree.sim.engine.specification import Engine

@@ -12,17 +12,9 @@ from loihi_mmfree.errors import SimulationError, UsageError
 from loihi_mmfree.fixedpoint.program import Program, ProgramBuilder
 from loihi_mmfree.fixedpoint.ternary import pack_ternary
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import (
-    Delay,
-    LogitsOut,
-    NeuronGroup,
-    Role,
-    SumSynapse,
-    TernarySynapse,
-    TokenIn,
-    block_of,
-)
+from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, Role, TokenIn, block_of
 from loihi_mmfree.ir.part import Part, PartExecutor
+from loihi_mmfree.ir.synapses import Delay, SumSynapse, TernarySynapse
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.sim.engine.specification import Engine
 
