@@ -27,6 +27,9 @@ from loihi_mmfree.quantize.config import QuantizationConfig
 from loihi_mmfree.sim.engine.compiled import FastEngine
 from loihi_mmfree.sim.engine.specification import Engine
 
+NARROW = {"accumulator_bits": 20, "message_bits": 16, "register_bits": 36, "input_axons": 6}
+"""Everything narrow, and rows cut."""
+
 
 def chip(**limits: int) -> ChipSpec:
     """Loihi 2 with other limits."""
@@ -49,7 +52,7 @@ def lower_for(lowered: Any, **limits: int) -> Graph:
         {"message_bits": 32},
         {"register_bits": 36},
         {"register_bits": 63},
-        {"accumulator_bits": 20, "message_bits": 16, "register_bits": 36, "input_axons": 6},
+        NARROW,
     ],
     ids=str,
 )
@@ -60,13 +63,18 @@ def test_a_network_is_compiled_for_other_widths_and_keeps_them(limits: dict[str,
         if isinstance(node, NeuronGroup):
             assert all(each.bits <= graph.chip.register_bits.value for each in node.program.instructions)
             assert all(each.bits <= graph.chip.message_bits.value for each in node.program.outputs)
-    specification, compiled = Engine(graph, strict=True), FastEngine(graph, strict=True)
-    logits = specification.process(lowered.ids)
-    assert np.array_equal(compiled.process(lowered.ids), logits)
-    assert specification.counters == compiled.counters
-    assert specification.counters.overflows == 0
+    engine = Engine(graph, strict=True)
+    logits = engine.process(lowered.ids)
+    assert engine.counters.overflows == 0
     expected = Engine(lowered.graph).process(lowered.ids)
     assert np.linalg.norm(logits - expected) <= 1e-2 * np.linalg.norm(expected)
+
+
+def test_the_compiled_engine_runs_it_bit_for_bit(lowered: Any) -> None:
+    graph = lower_for(lowered, **NARROW)
+    specification, compiled = Engine(graph, strict=True), FastEngine(graph, strict=True)
+    assert np.array_equal(compiled.process(lowered.ids), specification.process(lowered.ids))
+    assert compiled.counters == specification.counters
 
 
 class TestRowsInManyParts:
