@@ -52,6 +52,7 @@ class Block(ScheduledProcess):
             states={f"{node.name}.{state}": size for node in part.nodes for state, size in node.states.items()},
             offset=0,
             depth=0,
+            message_bits=part.graph.chip.message_bits.value,
             part=part,
             strict=strict,
             executor=executor,

@@ -228,14 +228,18 @@ class ScheduledModel(LeanModel):
 
 @lru_cache(maxsize=1024)
 def model_with_ports(
-    base: type[ScheduledModel], inputs: tuple[str, ...], outputs: tuple[str, ...], states: tuple[str, ...]
+    base: type[ScheduledModel],
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    states: tuple[str, ...],
+    message_bits: int,
 ) -> type[ScheduledModel]:
     """Return a ProcessModel like `base` that declares these ports and states, as Lava asks of a class."""
     members: dict[str, LavaPyType] = {}
     for port in inputs:
-        members[port] = LavaPyType(DirectInPort, np.int32, precision=CHANNEL_BITS)
+        members[port] = LavaPyType(DirectInPort, np.int32, precision=message_bits)
     for port in outputs:
-        members[port] = LavaPyType(SharedOutPort, np.int32, precision=CHANNEL_BITS)
+        members[port] = LavaPyType(SharedOutPort, np.int32, precision=message_bits)
     for state in states:
         members[state] = LavaPyType(np.ndarray, np.int64)
     return type(base.__name__, (base,), {"__module__": base.__module__, **members})

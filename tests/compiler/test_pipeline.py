@@ -52,7 +52,8 @@ def test_dump_ir_writes_the_graph_after_every_pass_and_verify_accepts_them(
     debugging = Debugging(dump_ir=tmp_path / "ir", verify=True)
     compile_checkpoint(tiny_checkpoint, tmp_path / "net", debugging=debugging)
     names = [path.stem for path in sorted((tmp_path / "ir").iterdir())]
-    expected = ["layers", "merge_norms", "drop_gate_norm", "share_statistics", "lower", "balance_delays"]
+    layers = ["layers", "merge_norms", "drop_gate_norm", "share_statistics"]
+    expected = [*layers, "lower", "narrow_registers", "balance_delays"]
     assert names == [f"{number:02d}_{name}" for number, name in enumerate(expected)]
     statistics = json.loads((tmp_path / "ir" / "03_share_statistics.json").read_text())
     assert sum(node["type"] == "Statistic" for node in statistics) == 4 * 4 + 1

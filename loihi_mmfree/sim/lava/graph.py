@@ -135,7 +135,7 @@ class SimulationConfig(Loihi2SimCfg):
             return super().select(process, proc_models)
         parameters = process.proc_params
         ports = parameters["inputs"], tuple(parameters["outputs"]), parameters["states"]
-        return model_with_ports(own_ports[type(process)], *ports)
+        return model_with_ports(own_ports[type(process)], *ports, parameters["message_bits"])
 
 
 def _operators(graph: Graph, strict: bool, executors: FastExecutors | None, tally: bool) -> LavaGraph:
@@ -222,6 +222,7 @@ def _neuron_group(node: nodes.NeuronGroup, setting: _Setting) -> NeuronGroup:
         tables=tables,
         offset=setting.offset,
         depth=setting.depth,
+        message_bits=setting.message_bits,
         strict=setting.strict,
         executor=setting.executor,
         tally=setting.tally,
