@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from loihi_mmfree.ir.graph import Graph
-from loihi_mmfree.ir.nodes import TernarySynapse, TokenIn
+from loihi_mmfree.ir.nodes import TokenIn
+from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.memory import peak_rss_mb
 from loihi_mmfree.net.artifact import load_net
 from loihi_mmfree.sim.engine.compiled import FastEngine

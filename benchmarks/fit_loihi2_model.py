@@ -23,6 +23,7 @@ from loihi_mmfree.activity.counts import with_zeros
 from loihi_mmfree.checkpoint import Checkpoint, ModelConfig
 from loihi_mmfree.checkpoint.config import PUBLISHED_CONFIGS
 from loihi_mmfree.checkpoint.tensors import expected_shapes
+from loihi_mmfree.compiler.layers import activation_sites, layer_graph, sites
 from loihi_mmfree.compiler.pipeline import run_passes
 from loihi_mmfree.cost.fit import FITTED, REFERENCE_FILE, fit, published_target, reference_workload
 from loihi_mmfree.cost.model import barrier_seconds, core_seconds, predict, stage_seconds
@@ -50,16 +51,16 @@ class OnesCheckpoint:
         return torch.ones(1).expand(expected_shapes(self.config)[name])
 
 
-class PlainFormats(dict[str, QFormat]):
-    """8 bits at the inputs of projections, 16 elsewhere; binary points that suit ones."""
-
-    def __missing__(self, site: str) -> QFormat:
-        return QFormat(8, 5) if site.endswith(".input") else QFormat(16, 10)
+def plain_formats(layers: Graph) -> dict[str, QFormat]:
+    """Return 8 bits at the inputs of projections, 16 elsewhere; binary points that suit ones."""
+    narrow = activation_sites(layers)
+    return {site: QFormat(8, 5) if site in narrow else QFormat(16, 10) for site in sites(layers)}
 
 
 def shape_graph(config: ModelConfig) -> Graph:
     """Return the lowered graph of a model's shape."""
-    return run_passes(cast(Checkpoint, OnesCheckpoint(config)), PlainFormats(), LOIHI2)
+    formats = plain_formats(layer_graph(config))
+    return run_passes(cast(Checkpoint, OnesCheckpoint(config)), formats, LOIHI2)
 
 
 def count_reference() -> Workload:

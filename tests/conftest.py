@@ -158,9 +158,7 @@ def lower_checkpoint() -> Callable[..., Lowered]:
         calibration = calibrate(checkpoint, ids, QuantizationConfig(**widths))
         layers = share_statistics(drop_gate_norm(merge_norms(layer_graph(checkpoint.config))))
         unscheduled = lower(layers, checkpoint, calibration.formats, LOIHI2)
-        return Lowered(
-            checkpoint, ids, calibration.formats, layers, unscheduled, balance_delays(unscheduled, LOIHI2)
-        )
+        return Lowered(checkpoint, ids, calibration.formats, layers, unscheduled, balance_delays(unscheduled))
 
     return run
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from loihi_mmfree.activity.incidents import OVERFLOWS, SATURATIONS, Incidents
 from loihi_mmfree.ir.graph import Graph, Source
-from loihi_mmfree.ir.nodes import Broadcast, Delay, NeuronGroup, SumSynapse, Synapse, TernarySynapse
+from loihi_mmfree.ir.nodes import NeuronGroup, Role
+from loihi_mmfree.ir.synapses import Synapse
 
 HISTOGRAM_BINS = 25
 Amount = TypeVar("Amount", float, NDArray[Any])
@@ -86,12 +87,7 @@ class Activity:
 
 def group_ports(graph: Graph) -> dict[Source, int]:
     """Return every output of every neuron group, with its size."""
-    return {
-        node.out(port): size
-        for node in graph
-        if isinstance(node, NeuronGroup)
-        for port, size in node.outputs.items()
-    }
+    return {node.out(port): size for node in graph for port, size in node.sends.items()}
 
 
 def worst_case(graph: Graph) -> Activity:
@@ -141,26 +137,13 @@ def synaptic_operations(graph: Graph, messages: Mapping[str, Amount]) -> dict[st
         if isinstance(node, Synapse):
             key = str(group_source(graph, node.inputs[0]))
             if key in messages:
-                found[node.name] = messages[key] * fan_out(node)
+                found[node.name] = messages[key] * node.fan_out
     return found
-
-
-def fan_out(node: Synapse) -> float:
-    """Return the synapses that a message of the source reaches, in the mean over the source's elements."""
-    match node:
-        case TernarySynapse():
-            return node.rows * node.columns / node.source_size
-        case Broadcast():
-            return node.rows
-        case SumSynapse() | Delay():
-            return 1
-        case _:
-            raise TypeError(f"{node.name}: {type(node).__name__} is not a lowered synapse")
 
 
 def neuron_updates(graph: Graph) -> dict[str, int]:
     """Return the neuron updates of every group a token: each neuron runs its program once."""
-    return {node.name: node.size for node in graph if isinstance(node, NeuronGroup)}
+    return {node.name: node.neurons for node in graph if node.instructions}
 
 
 def projection_zeros(graph: Graph, activity: Activity) -> dict[str, float]:
@@ -175,7 +158,7 @@ def projection_zeros(graph: Graph, activity: Activity) -> dict[str, float]:
     possible: dict[str, int] = {}
     for source, size in group_ports(graph).items():
         node = graph.by_name[source.node]
-        if isinstance(node, NeuronGroup) and node.role == "Scale":
+        if isinstance(node, NeuronGroup) and node.role is Role.SCALE:
             sent[source.port] = sent.get(source.port, 0.0) + activity.per_token(source)
             possible[source.port] = possible.get(source.port, 0) + size
     return {port: 1 - sent[port] / possible[port] for port in sent}

@@ -1,13 +1,16 @@
 """Checkpoint files on disk become a `ModelConfig` and named tensors. Nothing in a file is executed."""
 
-from loihi_mmfree.checkpoint.config import PUBLISHED_CONFIGS, ModelConfig
+from loihi_mmfree.checkpoint.config import BIT_LINEAR_EPSILON, PUBLISHED_CONFIGS, ModelConfig
 from loihi_mmfree.checkpoint.loader import Checkpoint, open_checkpoint
+from loihi_mmfree.checkpoint.lower_bounds import cumulative_lower_bounds
 from loihi_mmfree.checkpoint.tensors import expected_shapes, parameter_count
 
 __all__ = [
+    "BIT_LINEAR_EPSILON",
     "PUBLISHED_CONFIGS",
     "Checkpoint",
     "ModelConfig",
+    "cumulative_lower_bounds",
     "expected_shapes",
     "open_checkpoint",
     "parameter_count",

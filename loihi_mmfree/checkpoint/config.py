@@ -11,6 +11,8 @@ from typing import Any
 from loihi_mmfree.errors import CheckpointError, UnsupportedModelError
 
 MODEL_TYPE = "hgrn_bit"
+BIT_LINEAR_EPSILON = 1e-6
+"""Upstream's fused kernel adds this in a BitLinear, whatever its module prints (mmfreelm/ops/fusedbitnet.py)."""
 LARGEST_SIZE = 2**24
 LARGEST_DEPTH = 4096
 
@@ -38,7 +40,7 @@ class ModelConfig:
         Gives `intermediate_size` where the file names none.
     rms_norm_eps : float
         Added to the mean square in the norms of the blocks and in the final norm. (The norm inside a
-        ternary projection has its own constant, 1e-6.)
+        ternary projection has its own constant, `BIT_LINEAR_EPSILON`.)
     tie_word_embeddings : bool
         Whether the head uses the embedding as its weight.
     bos_token_id, eos_token_id : int or None
@@ -105,7 +107,7 @@ class ModelConfig:
             expand_ratio=fields.number("expand_ratio", 1),
             use_lower_bound=fields.flag("use_lower_bound", True),
             hidden_ratio=hidden_ratio,
-            rms_norm_eps=fields.number("rms_norm_eps", 1e-6),
+            rms_norm_eps=fields.number("rms_norm_eps", cls.rms_norm_eps),
             tie_word_embeddings=fields.flag("tie_word_embeddings", False),
             bos_token_id=fields.token("bos_token_id", 1),
             eos_token_id=fields.token("eos_token_id", 2),

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from loihi_mmfree.checkpoint import Checkpoint, expected_shapes, open_checkpoint
 from loihi_mmfree.checkpoint.tensors import is_projection
-from loihi_mmfree.compiler.bounds import require_bounds
+from loihi_mmfree.compiler.advice import Advisor
+from loihi_mmfree.compiler.bounds import bound_violations
 from loihi_mmfree.compiler.config import CompileConfig
-from loihi_mmfree.compiler.layers import layer_graph
+from loihi_mmfree.compiler.layers import activation_sites, layer_graph, sites
 from loihi_mmfree.compiler.passes.balance_delays import balance_delays
 from loihi_mmfree.compiler.passes.drop_gate_norm import drop_gate_norm
 from loihi_mmfree.compiler.passes.lower import lower
 from loihi_mmfree.compiler.passes.merge_norms import merge_norms
+from loihi_mmfree.compiler.passes.narrow_registers import narrow_registers
 from loihi_mmfree.compiler.passes.share_statistics import share_statistics
 from loihi_mmfree.compiler.reference import evaluate_layers
 from loihi_mmfree.errors import DoesNotFitError, MismatchError, UsageError
@@ -129,7 +131,10 @@ def compile_graph(
     observer = _Observer(checkpoint, golden_ids, debugging or Debugging())
     calibrated = calibrate(checkpoint, calibration, config.quantization, partial(report, "calibrate"))
     graph = run_passes(checkpoint, calibrated.formats, chip, observer.see, partial(report, "passes"))
-    placement = _fit(graph, chip, config)
+    advisor = Advisor(
+        partial(run_passes, checkpoint), calibrated.formats, chip, activation_sites(layer_graph(checkpoint.config))
+    )
+    placement = _fit(graph, config, advisor)
     return Compiled(graph, Placed(chip, placement), calibrated, golden_ids, notices)
 
 
@@ -144,15 +149,18 @@ def _request(config: CompileConfig) -> Request:
     )
 
 
-def _fit(graph: Graph, chip: ChipSpec, config: CompileConfig) -> Placement:
+def _fit(graph: Graph, config: CompileConfig, advisor: Advisor) -> Placement:
     """Prove the bounds and place the neurons; what does not fit is said of both together."""
     refusals = []
+    violations = bound_violations(graph)
+    if violations:
+        lines = "\n".join(f"  {violation}" for violation in violations)
+        refusals.append(
+            f"{len(violations)} bounds of the fixed-point arithmetic cannot be guaranteed:\n{lines}\n"
+            f"{advisor.advise(violations)}"
+        )
     try:
-        require_bounds(graph, chip)
-    except DoesNotFitError as error:
-        refusals.append(str(error))
-    try:
-        placement = place(graph, chip, _request(config))
+        placement = place(graph, graph.chip, _request(config))
     except DoesNotFitError as error:
         refusals.append(str(error))
     if refusals:
@@ -173,19 +181,29 @@ def run_passes(
     ----------
     checkpoint : Checkpoint
     formats : mapping site -> QFormat
+        Of every quantizer that `compiler.layers.sites` names.
     chip : ChipSpec
-        Its limits decide where rows of weights are split and long delays relayed.
+        Its limits decide where rows of weights are split, registers declared narrower and long delays relayed.
     observe : callable, optional
         Called with the name of each pass and the graph it returned.
     progress : callable, optional
         Called with the number of passes done, and of all.
+
+    Raises
+    ------
+    MismatchError
+        The formats are those of other sites.
+    DoesNotFitError
+        The chip is too narrow for any network of this shape.
     """
     passes: tuple[Pass, ...] = (
         *LAYER_PASSES,
         partial(lower, checkpoint=checkpoint, formats=formats, chip=chip),
-        partial(balance_delays, chip=chip),
+        narrow_registers,
+        balance_delays,
     )
     graph = layer_graph(checkpoint.config)
+    _check_sites(sites(graph), formats)
     if observe is not None:
         observe("layers", graph)
     for number, each in enumerate(passes, start=1):
@@ -196,6 +214,16 @@ def run_passes(
         if progress is not None:
             progress(number, len(passes))
     return graph
+
+
+def _check_sites(expected: frozenset[str], formats: Mapping[str, QFormat]) -> None:
+    """Raise MismatchError unless every quantizer has a format, and every format a quantizer."""
+    missing, surplus = sorted(expected - formats.keys()), sorted(formats.keys() - expected)
+    if missing or surplus:
+        raise MismatchError(
+            "the formats are not those of this network's quantizers: "
+            f"missing {', '.join(missing) or 'none'}; surplus {', '.join(surplus) or 'none'}"
+        )
 
 
 def golden_messages(graph: Graph, ids: NDArray[np.int64]) -> dict[str, NDArray[np.int32]]:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from loihi_mmfree.compiler.passes.split_rows import sums_are_relayed
+from loihi_mmfree.errors import DoesNotFitError
 from loihi_mmfree.fixedpoint import tables
 from loihi_mmfree.fixedpoint.program import Program, ProgramBuilder
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.fixedpoint.requantizer import MULTIPLIER_BITS, Requantizer
+from loihi_mmfree.fixedpoint.ternary import CODES_PER_BYTE
+from loihi_mmfree.loihi2.hardware import ChipSpec
 
-ACCUMULATOR_BITS = 24
-"""Width of what a synapse delivers (rule R2)."""
 SIGMOID = "sigmoid"
 RSQRT = "rsqrt"
 
 _GATE_GUARD_BITS = 4
 """Extra fractional bits of a swish between its two products; it never leaves the neuron."""
 _SCALED_BITS = 21
-"""Width of x * gain before it meets the 16-bit inverse root: their product is below 37 bits."""
+"""Width of x * gain before it meets the inverse root, where registers are wide enough for their product."""
+_ROOT_BITS = 17
+"""Width of the inverse root's mantissa, 2**15 included."""
+_MOST_HALF_BITS = 15
+"""A square has 30 bits at most."""
+LEAST_MULTIPLIER_BITS = 8
+"""Requantizers keep at least so many, however narrow the registers."""
 _ONE = 1 << tables.SIGMOID_FRACTION_BITS
 
 
@@ -41,10 +49,37 @@ class Squares:
     shift: int
 
 
-def square_half_bits(columns: int) -> int:
-    """Greatest b, at most 15, such that `columns` parts of at most 2**b - 1 sum below 2**23."""
-    largest_sum = (1 << (ACCUMULATOR_BITS - 1)) - 1
-    return min(15, (largest_sum // columns + 1).bit_length() - 1)
+def square_half_bits(columns: int, chip: ChipSpec) -> int:
+    """Return the greatest b, at most 15, such that `columns` squares of b-bit magnitudes can be summed exactly.
+
+    Their halves, at most 2**b - 1 each, are messages whose sums fit accumulators, and the sum of the squares
+    fits a register. Where relays send on what slices sum up to, the shortest slice fits a message.
+
+    Raises
+    ------
+    DoesNotFitError
+        Not even squares of one bit can be summed.
+    """
+    largest_sum = (1 << (chip.accumulator_bits.value - 1)) - 1
+    message = (1 << (chip.message_bits.value - 1)) - 1
+    largest = min(
+        largest_sum // columns, message // CODES_PER_BYTE if sums_are_relayed(columns, chip) else message
+    )
+    most = min(_MOST_HALF_BITS, (largest + 1).bit_length() - 1)
+    for bits in range(most, 0, -1):
+        if columns * ((1 << bits) - 1) ** 2 < 1 << (chip.register_bits.value - 1):
+            return bits
+    raise DoesNotFitError(
+        f"the squares of {columns} values cannot be summed with accumulators of {chip.accumulator_bits.value}, "
+        f"messages of {chip.message_bits.value} and registers of {chip.register_bits.value} bits; give another "
+        "system with --chip"
+    )
+
+
+def multiplier_bits(largest: int, chip: ChipSpec) -> int:
+    """Return the bits of a multiplier, at most 15, whose product with a sum up to `largest` fits a register."""
+    room = ((1 << (chip.register_bits.value - 1)) - 1) // max(largest, 1)
+    return max(LEAST_MULTIPLIER_BITS, min(MULTIPLIER_BITS, (room + 1).bit_length() - 1))
 
 
 def _send_squares(b: ProgramBuilder, value: str, squares: Squares) -> None:
@@ -96,10 +131,11 @@ def accumulator_inputs(accumulator: Accumulator) -> tuple[str, ...]:
     return tuple(f"{accumulator.name}_{part}" for part in range(accumulator.parts))
 
 
-def _accumulated(b: ProgramBuilder, accumulator: Accumulator, bits: int = 0) -> str:
+def _accumulated(b: ProgramBuilder, accumulator: Accumulator, chip: ChipSpec, bits: int = 0) -> str:
     """Load an accumulator; parts add up in a register, which is as much wider as they may need, or `bits`."""
-    total, *rest = (b.input(name, ACCUMULATOR_BITS) for name in accumulator_inputs(accumulator))
-    bits = bits or ACCUMULATOR_BITS + (accumulator.parts - 1).bit_length()
+    width = chip.accumulator_bits.value
+    total, *rest = (b.input(name, width) for name in accumulator_inputs(accumulator))
+    bits = bits or width + (accumulator.parts - 1).bit_length()
     for part in rest:
         total = b.add(total, part, bits=bits)
     return total
@@ -138,38 +174,43 @@ def residual_program(
     delta: Requantizer,
     squares: Squares,
     gain_shift: int,
+    chip: ChipSpec,
     accumulator: Accumulator = Accumulator("delta"),
 ) -> Program:
     """x' = x + delta, saturated, and the squares the next norm wants."""
     b = ProgramBuilder()
     x = b.shift(b.input("stream", before.bits), before.frac - after.frac)
-    change = b.mul(_accumulated(b, accumulator), b.immediate(delta.multiplier))
+    change = b.mul(_accumulated(b, accumulator, chip), b.immediate(delta.multiplier))
     total = b.saturate(b.add(x, b.shift(change, delta.shift)), after.bits)
     b.send("out", total)
     _send_gained_squares(b, total, squares, gain_shift)
     return b.build()
 
 
-def rms_program(half_bits: int, epsilon: int, parts: int = 1) -> Program:
+def rms_program(half_bits: int, epsilon: int, chip: ChipSpec, parts: int = 1) -> Program:
     """1 / sqrt(sum of squares) as a 16-bit mantissa and an exponent, two messages; 0 and 0 if the sum is 0.
 
     High and low sums come in `parts`, which never add up to more than an accumulator holds.
 
     With T = m * 2**e, m in [2**14, 2**16) and e even: 1/sqrt(T) = y * 2**-(22 + e/2), where y is the table's
-    2**14 / sqrt(m / 2**16). Sent are y and e/2 + 7.
+    2**14 / sqrt(m / 2**16). Sent are y and e/2 + 7. Messages too narrow for a y of 2**15 hold it to one less.
     """
     b = ProgramBuilder()
-    high = _accumulated(b, Accumulator("sum_high", parts), ACCUMULATOR_BITS)
-    low = _accumulated(b, Accumulator("sum_low", parts), ACCUMULATOR_BITS)
-    total = b.add(b.shift(high, -half_bits), low, bits=40)
+    summed = chip.accumulator_bits.value
+    high = _accumulated(b, Accumulator("sum_high", parts), chip, summed)
+    low = _accumulated(b, Accumulator("sum_low", parts), chip, summed)
+    wide = summed + _MOST_HALF_BITS + 1
+    total = b.add(b.shift(high, -half_bits), low, bits=wide)
     if epsilon:
-        total = b.add(total, b.immediate(epsilon), bits=40)
+        total = b.add(total, b.immediate(epsilon), bits=wide)
     bits, segment = tables.RSQRT_MANTISSA_BITS, tables.RSQRT_SEGMENT_BITS
     smallest = b.immediate(1 << (bits - 2))
     position = b.maximum(b.mantissa(total, bits), smallest)
     root = _interpolate(b, RSQRT, position, segment, tables.rsqrt_first_segment())
+    if chip.message_bits.value < _ROOT_BITS:
+        root = b.minimum(root, b.immediate((1 << (chip.message_bits.value - 1)) - 1))
     halved = b.add(b.shift(b.exponent(total, bits), 1), b.immediate(EXPONENT_OFFSET), bits=8)
-    present = b.sub(total, b.immediate(1), bits=40)
+    present = b.sub(total, b.immediate(1), bits=wide)
     zero = b.immediate(0)
     b.send("mantissa", b.select(present, root, zero))
     b.send("exponent", b.select(present, halved, zero))
@@ -196,15 +237,16 @@ class ScaledPort:
     sum_frac: int
 
 
-def scale_program(value: QFormat, ports: tuple[ScaledPort, ...]) -> Program:
+def scale_program(value: QFormat, ports: tuple[ScaledPort, ...], chip: ChipSpec) -> Program:
     """a = x * gain / rms, saturated to the activation format, for every projection that reads this norm."""
     b = ProgramBuilder()
     x = b.input("value", value.bits)
-    root = b.input("mantissa", 17)
+    root = b.input("mantissa", _ROOT_BITS)
+    scaled_bits = min(_SCALED_BITS, chip.register_bits.value - _ROOT_BITS + 1)
     exponent = b.input("exponent", 8)
     for port in ports:
         total = port.gain_frac + RSQRT_SCALE_BITS + value.frac - port.format.frac - port.sum_frac
-        first = max(value.bits + MULTIPLIER_BITS - _SCALED_BITS, 0)
+        first = max(value.bits + MULTIPLIER_BITS - scaled_bits, 0)
         # The distance left for the second shift is never negative: a small gain takes less in the first.
         first = min(first, total - EXPONENT_OFFSET)
         gained = b.shift(b.mul(x, b.constant(f"gain_{port.name}", MULTIPLIER_BITS + 1)), first)
@@ -233,12 +275,12 @@ class MlGruFormats:
     )
 
 
-def mlgru_program(formats: MlGruFormats, bounded: bool, squares: Squares) -> Program:
+def mlgru_program(formats: MlGruFormats, bounded: bool, squares: Squares, chip: ChipSpec) -> Program:
     """h' = f h + (1 - f) silu(i) with one rounding, and y = g silu(h'); Zhu et al. 2024, eqs. 7 to 12."""
     b = ProgramBuilder()
     i_sum, f_sum, g_sum = formats.accumulators
-    i = _requantize(b, _accumulated(b, i_sum), formats.input_requantizer, formats.input.bits)
-    f = _requantize(b, _accumulated(b, f_sum), formats.forget_requantizer, formats.forget.bits)
+    i = _requantize(b, _accumulated(b, i_sum, chip), formats.input_requantizer, formats.input.bits)
+    f = _requantize(b, _accumulated(b, f_sum, chip), formats.forget_requantizer, formats.forget.bits)
     forget = _sigmoid(b, f, formats.forget.frac)
     if bounded:
         forget = b.lerp(b.constant("lower_bound", 17), b.immediate(_ONE), forget, tables.SIGMOID_FRACTION_BITS)
@@ -248,7 +290,7 @@ def mlgru_program(formats: MlGruFormats, bounded: bool, squares: Squares) -> Pro
     )
     state = b.lerp(forget, b.state("h", formats.state.bits), candidate, tables.SIGMOID_FRACTION_BITS)
     b.store("h", state)
-    gate_product = b.mul(_accumulated(b, g_sum), b.constant("gate", MULTIPLIER_BITS + 1))
+    gate_product = b.mul(_accumulated(b, g_sum, chip), b.constant("gate", MULTIPLIER_BITS + 1))
     gate = b.saturate(b.shift(gate_product, formats.gate_shift), formats.gate.bits)
     _send_gated(b, gate, formats.gate.frac, state, formats.state.frac, formats.output, squares)
     return b.build()
@@ -276,11 +318,11 @@ class GluFormats:
     accumulators: tuple[Accumulator, Accumulator] = (Accumulator("gate"), Accumulator("up"))
 
 
-def glu_program(formats: GluFormats, squares: Squares) -> Program:
+def glu_program(formats: GluFormats, squares: Squares, chip: ChipSpec) -> Program:
     """z = silu(gate) * up."""
     b = ProgramBuilder()
     gate_sum, up_sum = formats.accumulators
-    gate = _requantize(b, _accumulated(b, gate_sum), formats.gate_requantizer, formats.gate.bits)
-    up = _requantize(b, _accumulated(b, up_sum), formats.up_requantizer, formats.up.bits)
+    gate = _requantize(b, _accumulated(b, gate_sum, chip), formats.gate_requantizer, formats.gate.bits)
+    up = _requantize(b, _accumulated(b, up_sum, chip), formats.up_requantizer, formats.up.bits)
     _send_gated(b, up, formats.up.frac, gate, formats.gate.frac, formats.output, squares)
     return b.build()

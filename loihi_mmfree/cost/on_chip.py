@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from loihi_mmfree.activity.counts import Activity
 from loihi_mmfree.activity.incidents import NODE, SATURATIONS, Incidents
 from loihi_mmfree.ir.graph import Graph, Source
-from loihi_mmfree.ir.nodes import LogitsOut, Synapse, TokenIn
+from loihi_mmfree.ir.synapses import Synapse
 from loihi_mmfree.place.connections import connections, placed_nodes
 from loihi_mmfree.place.placement import Placement
 from loihi_mmfree.place.routes import HOST, flows
@@ -58,7 +58,7 @@ def _messages(graph: Graph, placement: Placement, columns: Columns, tokens: int)
     found = np.zeros(tokens)
     for source, number in elements.items():
         node = graph.by_name[source.node]
-        if isinstance(node, LogitsOut):
+        if source.port not in node.sends:
             found += number  # the host reads every logit
         else:
             found += columns[str(source)] * (number / node.outputs[source.port])
@@ -71,8 +71,8 @@ def _operations(graph: Graph, placement: Placement, columns: Columns, tokens: in
     for node in placed_nodes(graph, placement.head):
         for connection in connections(graph, node):
             before = graph.by_name[connection.source.node]
-            if not isinstance(before, TokenIn):
-                fan_out = connection.synapses(node.size) / before.outputs[connection.source.port]
+            if not before.host_end:
+                fan_out = connection.synapses(node.neurons) / before.outputs[connection.source.port]
                 found += columns[str(connection.source)] * fan_out
     return found
 

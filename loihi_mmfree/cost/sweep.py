@@ -17,7 +17,7 @@ from loihi_mmfree.cost.parameters import ModelParameters
 from loihi_mmfree.cost.workload import count_workload
 from loihi_mmfree.errors import DoesNotFitError
 from loihi_mmfree.ir.graph import Graph
-from loihi_mmfree.ir.nodes import NeuronGroup
+from loihi_mmfree.ir.nodes import NeuronGroup, Role
 from loihi_mmfree.loihi2.hardware import ChipSpec
 from loihi_mmfree.place.placement import Placement
 from loihi_mmfree.place.placer import Request, place
@@ -191,7 +191,7 @@ def _projection_inputs(graph: Graph) -> dict[str, int]:
     return {
         str(source): size
         for source, size in group_ports(graph).items()
-        if isinstance(node := nodes[source.node], NeuronGroup) and node.role == "Scale"
+        if isinstance(node := nodes[source.node], NeuronGroup) and node.role is Role.SCALE
     }
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from loihi_mmfree.activity.counts import Activity
 from loihi_mmfree.ir.graph import Graph, Source
-from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, TokenIn
 from loihi_mmfree.ir.schedule import offsets
 from loihi_mmfree.loihi2.hardware import LOIHI2, ChipSpec
 from loihi_mmfree.place.connections import connections, placeable
@@ -187,10 +186,10 @@ class _Counting:
             operations = connection.synapses(shard.count) * self._rate(connection.source)
             step = self.received[connection.source.node] + 1
             # The host's row goes into the first group without a synapse.
-            if not isinstance(self.graph.by_name[connection.source.node], TokenIn):
+            if not self.graph.by_name[connection.source.node].host_end:
                 self.loads[step][core] += CoreLoad(synaptic_operations=operations)
-        if isinstance(node, NeuronGroup):
-            instructions = shard.count * len(node.program.instructions)
+        if node.instructions:
+            instructions = shard.count * node.instructions
             self.loads[self.received[node.name]][core] += CoreLoad(instructions=instructions)
 
     def add_flow(self, flow: Flow) -> None:
@@ -211,8 +210,8 @@ class _Counting:
     def _rate(self, source: Source) -> float:
         """Messages that an element of an output sends, in the mean."""
         node = self.graph.by_name[source.node]
-        if isinstance(node, TokenIn | LogitsOut):
-            return 1.0
+        if source.port not in node.sends:
+            return 1.0  # what passes between host and chip is never left out
         return self.activity.per_token(source) / node.outputs[source.port]
 
     def finish(self, travelled: Traffic) -> Workload:

@@ -9,7 +9,7 @@ it was loaded.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.intervals import Interval
@@ -19,12 +19,22 @@ from loihi_mmfree.fixedpoint.program import Instruction, Program
 
 @dataclass(frozen=True)
 class Violation:
-    """One bound that cannot be guaranteed."""
+    """One bound that cannot be guaranteed.
+
+    Parameters
+    ----------
+    where, what : str
+        The node, and what of it.
+    found, allowed : int
+    needs : (str, int), optional
+        The limit of the chip that stands in the way, as `ChipSpec` names it, and the least that would do.
+    """
 
     where: str
     what: str
     found: int
     allowed: int
+    needs: tuple[str, int] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}: found {self.found}, allowed {self.allowed}"

@@ -11,7 +11,6 @@ from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.interpreter import Counters
 from loihi_mmfree.ir.executor import Executor
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import LogitsOut, TokenIn
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Part:
     @classmethod
     def between_the_hosts_ends(cls, graph: Graph) -> Part:
         """Return all of a network but its host."""
-        return cls.of(graph, (node for node in graph if not isinstance(node, TokenIn | LogitsOut)))
+        return cls.of(graph, (node for node in graph if not node.host_end))
 
     def size_of(self, source: Source) -> int:
         """Return the number of elements of a message."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from loihi_mmfree.ir.graph import Graph, Node
-from loihi_mmfree.ir.nodes import Synapse
+from loihi_mmfree.ir.graph import Graph
 
 
 def offsets(graph: Graph) -> Mapping[str, int]:
@@ -27,12 +26,7 @@ def offsets(graph: Graph) -> Mapping[str, int]:
 
 def arrival(graph: Graph, received: Mapping[str, int], name: str) -> int:
     """Return the time step in which what a node sends reaches its readers."""
-    return received[name] + latency(graph.by_name[name])
-
-
-def latency(node: Node) -> int:
-    """Return the time steps a node takes: synapses take one or more, all others none."""
-    return node.latency if isinstance(node, Synapse) else 0
+    return received[name] + graph.by_name[name].latency
 
 
 def depth(graph: Graph) -> int:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from loihi_mmfree.fixedpoint.program import Program
 from loihi_mmfree.fixedpoint.qformat import QFormat
-from loihi_mmfree.ir import nodes
+from loihi_mmfree.ir import nodes, synapses
 from loihi_mmfree.ir.graph import Graph, Node, Source
 
 NODE_TYPES: Mapping[str, type[Node]] = {
@@ -18,10 +19,10 @@ NODE_TYPES: Mapping[str, type[Node]] = {
     for each in (
         nodes.TokenIn,
         nodes.NeuronGroup,
-        nodes.TernarySynapse,
-        nodes.SumSynapse,
-        nodes.Broadcast,
-        nodes.Delay,
+        synapses.TernarySynapse,
+        synapses.SumSynapse,
+        synapses.Broadcast,
+        synapses.Delay,
         nodes.LogitsOut,
     )
 }
@@ -48,65 +49,53 @@ def graph_from_data(data: Any, tensors: Mapping[str, np.ndarray]) -> Graph:
     return graph
 
 
+@dataclass(frozen=True)
+class _Codec:
+    """How the fields of one type are written and read."""
+
+    write: Callable[[Any], Any]
+    read: Callable[[Any], Any]
+
+
+_CODECS: Mapping[str, _Codec] = {
+    "tuple[Source, ...]": _Codec(
+        lambda value: [[each.node, each.port] for each in value],
+        lambda data: tuple(Source(str(node), str(port)) for node, port in data),
+    ),
+    "Role": _Codec(lambda value: value.value, nodes.Role),
+    "Program": _Codec(Program.to_dict, Program.from_dict),
+    "tuple[tuple[str, QFormat], ...]": _Codec(
+        lambda value: [[port, each.bits, each.frac] for port, each in value],
+        lambda data: tuple((str(port), QFormat(int(bits), int(frac))) for port, bits, frac in data),
+    ),
+    "tuple[tuple[str, str], ...]": _Codec(
+        lambda value: [list(pair) for pair in value],
+        lambda data: tuple((str(name), str(key)) for name, key in data),
+    ),
+}
+"""By the type that a field declares; numbers and texts are written as they are."""
+
+
 def _node_to_data(node: Node) -> dict[str, Any]:
     data: dict[str, Any] = {"type": type(node).__name__}
     for field in dataclasses.fields(node):
-        value = getattr(node, field.name)
-        match field.name:
-            case "inputs":
-                data["inputs"] = [[source.node, source.port] for source in value]
-            case "program":
-                data["program"] = value.to_dict()
-            case "formats":
-                data["formats"] = [[port, each.bits, each.frac] for port, each in value]
-            case "constants" | "tables":
-                data[field.name] = [list(pair) for pair in value]
-            case _:
-                data[field.name] = value
+        value, codec = getattr(node, field.name), _CODECS.get(str(field.type))
+        data[field.name] = codec.write(value) if codec else value
     return data
 
 
 def _node_from_data(data: Mapping[str, Any]) -> Node:
-    node_type = NODE_TYPES[data["type"]]
+    node_type = NODE_TYPES.get(data["type"])
+    if node_type is None:
+        raise ValueError(f"not a graph: {data['type']!r} is no kind of node; known: {', '.join(NODE_TYPES)}")
     values: dict[str, Any] = {}
     for field in dataclasses.fields(node_type):
-        value = data[field.name]
-        match field.name:
-            case "inputs":
-                values["inputs"] = tuple(Source(str(node), str(port)) for node, port in value)
-            case "program":
-                values["program"] = _program(data["name"], value)
-            case "formats":
-                values["formats"] = tuple((str(port), QFormat(int(bits), int(frac))) for port, bits, frac in value)
-            case "constants" | "tables":
-                values[field.name] = tuple((str(name), str(key)) for name, key in value)
-            case _:
-                values[field.name] = _scalar(field, value)
-    node = node_type(**values)
-    if isinstance(node, nodes.NeuronGroup):
-        _check_parameters(node)
-    return node
-
-
-def _program(node: Any, data: Any) -> Program:
-    """A node's program, or a ValueError that names the node."""
-    try:
-        return Program.from_dict(data)
-    except ValueError as error:
-        raise ValueError(f"{node}: {error}") from error
-
-
-def _check_parameters(node: nodes.NeuronGroup) -> None:
-    """Raise ValueError unless a group names exactly the constants and tables that its program loads."""
-    for what, given, loaded in (
-        ("constants", node.constants, node.program.constants),
-        ("tables", node.tables, node.program.tables),
-    ):
-        names = {name for name, _ in given}
-        if names != set(loaded):
-            raise ValueError(
-                f"{node.name}: its program loads the {what} {list(loaded)}, given are {sorted(names)}"
-            )
+        value, codec = data[field.name], _CODECS.get(str(field.type))
+        try:
+            values[field.name] = codec.read(value) if codec else _scalar(field, value)
+        except ValueError as error:
+            raise ValueError(f"{data['name']}: {error}") from error
+    return node_type(**values)
 
 
 def _scalar(field: dataclasses.Field[Any], value: Any) -> Any:

@@ -207,6 +207,11 @@ OHEO_GULCH = replace(
     chip_columns=Figure(1, "chip", "one chip", "published"),
 )
 
+WIDEST: Mapping[str, int] = {"message_bits": 32, "accumulator_bits": 32, "state_bits": 32, "register_bits": 63}
+"""What this package computes with: messages and sums are kept in 32 bits, registers in 64."""
+NARROWEST_BITS = 2
+"""A sign and a magnitude."""
+
 SYSTEMS: Mapping[str, ChipSpec] = {spec.name: spec for spec in (LOIHI2, OHEO_GULCH, KAPOHO_POINT, HALA_POINT)}
 """The systems known by name."""
 
@@ -258,6 +263,7 @@ def system_from_mapping(given: Mapping[str, Any], where: str, name: str) -> Chip
     changed = {key: _figure(value, known[key], where, key) for key, value in values.items()}
     spec = replace(SYSTEMS[base], name=name, **cast("dict[str, Any]", changed))
     _check_grid(spec, where)
+    _check_widths(spec, where)
     return spec
 
 
@@ -280,6 +286,14 @@ def _figure(given: Any, known: Figure, where: str, key: str) -> Figure:
             f"{where}: {key}.confidence is {confidence!r}; it must be one of {', '.join(get_args(Confidence))}"
         )
     return Figure(value, known.unit, source, confidence)
+
+
+def _check_widths(spec: ChipSpec, where: str) -> None:
+    """Raise UsageError unless values of the widths can be computed with here."""
+    for name, widest in WIDEST.items():
+        value = spec.figures()[name].value
+        if not NARROWEST_BITS <= value <= widest:
+            raise UsageError(f"{where}: {name} is {value}; it must be {NARROWEST_BITS} to {widest} bits")
 
 
 def _check_grid(spec: ChipSpec, where: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from loihi_mmfree.checkpoint import Checkpoint, ModelConfig
+from loihi_mmfree.checkpoint import Checkpoint, ModelConfig, cumulative_lower_bounds
 from loihi_mmfree.model.layers import Block
 from loihi_mmfree.model.ternary import BitLinear, RMSNorm
 
@@ -39,8 +39,7 @@ class Backbone(nn.Module):
         """Return the lower bound [H'] of every layer's forget gate; the first layer has none."""
         if self.lower_bounds is None:
             return [None] * len(self.layers)
-        shares = self.lower_bounds.softmax(0)
-        return [None, *(shares.cumsum(0) - shares[0])[1:]]
+        return [None, *cumulative_lower_bounds(self.lower_bounds)[1:]]
 
     def forward(self, ids: Tensor, state: State | None) -> tuple[Tensor, State]:
         """Map ids [B, T] to the normed hidden states [B, T, H] and the new state."""

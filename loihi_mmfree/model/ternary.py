@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the usual name)
 from torch import Tensor, nn
 
-# Upstream's fused kernel has this constant, whatever epsilon the module prints.
-BITLINEAR_EPS = 1e-6
+from loihi_mmfree.checkpoint import BIT_LINEAR_EPSILON
+
 SMALLEST_MAGNITUDE = 1e-5
 
 
@@ -57,7 +57,7 @@ class BitLinear(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.norm = RMSNorm(inputs, BITLINEAR_EPS)
+        self.norm = RMSNorm(inputs, BIT_LINEAR_EPSILON)
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         self.register_buffer("frozen_codes", None, persistent=False)
         self.register_buffer("frozen_scale", None, persistent=False)

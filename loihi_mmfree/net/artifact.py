@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,9 +22,7 @@ from typing import Any
 import numpy as np
 
 from loihi_mmfree.errors import ArtifactError, UsageError
-from loihi_mmfree.fixedpoint.ternary import check_packed
 from loihi_mmfree.ir.graph import Graph
-from loihi_mmfree.ir.nodes import NeuronGroup, TernarySynapse, TokenIn
 from loihi_mmfree.ir.serialize import graph_from_data, graph_to_data
 from loihi_mmfree.loihi2.hardware import ChipSpec, system_from_mapping
 from loihi_mmfree.net.tensor_file import map_tensors, write_tensors
@@ -65,7 +63,7 @@ class Net:
     path : Path
         The folder.
     graph : Graph
-        Lowered and scheduled, with its tensors.
+        Lowered and scheduled, with its tensors and the system it was compiled for.
     manifest : mapping
         What manifest.json holds.
     """
@@ -86,12 +84,11 @@ class Net:
         path = self.path / PLACEMENT
         data = _read_json(path)
         try:
-            chip = system_from_mapping(data["chip"], str(path), "")
             placement = Placement.from_dict(data["placement"])
             require_complete(self.graph, placement)
-        except (KeyError, TypeError, ValueError, UsageError) as error:
-            raise ArtifactError(f"{path}: not the placement of this network: {error}; compile again") from error
-        return Placed(chip, placement)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _wrong_placement(path, error) from error
+        return Placed(self.graph.chip, placement)
 
     @property
     def vocab_size(self) -> int:
@@ -263,8 +260,9 @@ def load_net(path: str | Path, verify: bool = True) -> Net:
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{folder / WEIGHTS}: cannot be read: {error}; compile again") from error
     try:
-        graph = graph_from_data(data, stored)
-        _check_tensors(graph)
+        graph = replace(graph_from_data(data, stored), chip=_read_chip(folder))
+        for node in graph:
+            node.check_tensors(graph.tensors)
         return Net(folder, graph, manifest)
     except ValueError as error:
         raise ArtifactError(f"{folder / GRAPH}: {error}; compile again") from error
@@ -286,6 +284,20 @@ def altered_tensors(net: Net) -> list[str]:
     listed: Mapping[str, str] = net.manifest["tensors"]
     found = {name: tensor_sha256(tensor) for name, tensor in net.graph.tensors.items()}
     return sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name))
+
+
+def _read_chip(folder: Path) -> ChipSpec:
+    """The system that a network was compiled for, with its limits of then."""
+    path = folder / PLACEMENT
+    data = _read_json(path)
+    try:
+        return system_from_mapping(data["chip"], str(path), "")
+    except (KeyError, TypeError, ValueError, UsageError) as error:
+        raise _wrong_placement(path, error) from error
+
+
+def _wrong_placement(path: Path, error: Exception) -> ArtifactError:
+    return ArtifactError(f"{path}: not the placement of this network: {error}; compile again")
 
 
 def _read_manifest(folder: Path) -> Mapping[str, Any]:
@@ -335,35 +347,3 @@ def _read_json(path: Path) -> Any:
         raise ArtifactError(f"{path}: missing; compile again") from error
     except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: cannot be read: {error}; compile again") from error
-
-
-def _check_tensors(graph: Graph) -> None:
-    """Check presence, type and shape of every tensor that a node refers to."""
-    for node in graph:
-        match node:
-            case TernarySynapse():
-                packed = _tensor(graph, node.name, node.codes, "uint8")
-                if packed.ndim != 2 or len(packed) != node.rows:
-                    raise ValueError(f"{node.codes}: shape {packed.shape}, expected {node.rows} rows")
-                check_packed(packed, node.columns)
-            case TokenIn():
-                table = _tensor(graph, node.name, node.table, "int16", "int32")
-                if table.ndim != 2 or table.shape[1] != node.size:
-                    raise ValueError(f"{node.table}: shape {table.shape}, expected {node.size} columns")
-            case NeuronGroup():
-                for _, key in node.constants:
-                    shape = _tensor(graph, node.name, key, "int32").shape
-                    if shape not in ((node.size,), (1,)):
-                        raise ValueError(f"{key}: shape {shape}, expected {node.size} neurons")
-                for _, key in node.tables:
-                    table = _tensor(graph, node.name, key, "int32")
-                    if table.ndim != 1 or not table.size:
-                        raise ValueError(f"{key}: shape {table.shape}, expected the entries of a table")
-
-
-def _tensor(graph: Graph, node: str, key: str, *types: str) -> np.ndarray:
-    tensor = graph.tensors.get(key)
-    if tensor is None or tensor.dtype.name not in types:
-        found = "none" if tensor is None else tensor.dtype.name
-        raise ValueError(f"{node}: tensor {key} must be of type {' or '.join(types)}, found {found}")
-    return tensor

@@ -69,7 +69,7 @@ def check(graph: Graph, spec: ChipSpec, placement: Placement) -> list[Violation]
 def require_complete(graph: Graph, placement: Placement) -> None:
     """Raise ValueError unless every neuron that belongs on chip is placed exactly once, and nothing else is."""
     held = shards_by_node(placement)
-    sizes = {node.name: node.size for node in placed_nodes(graph, placement.head)}
+    sizes = {node.name: node.neurons for node in placed_nodes(graph, placement.head)}
     strangers = sorted(set(held) - set(sizes))
     if strangers:
         raise ValueError(f"the placement holds {', '.join(strangers)}, which the graph does not place on chip")

@@ -5,24 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import (
-    HOST_BLOCK,
-    Broadcast,
-    Delay,
-    LogitsOut,
-    NeuronGroup,
-    SumSynapse,
-    Synapse,
-    TernarySynapse,
-    TokenIn,
-    block_of,
-)
+from loihi_mmfree.ir.nodes import HOST_BLOCK, TokenIn, block_of
+from loihi_mmfree.ir.synapses import Delay, Synapse
 from loihi_mmfree.place.placement import Shard
 
 HEAD_BLOCK = "lm_head"
 EMBEDDINGS = "embeddings"
-
-Placeable = NeuronGroup | LogitsOut
 
 
 @dataclass(frozen=True)
@@ -56,7 +44,7 @@ class Connection:
         return count if self.one_to_one else count * self.columns
 
 
-def connections(graph: Graph, node: Placeable) -> tuple[Connection, ...]:
+def connections(graph: Graph, node: Node) -> tuple[Connection, ...]:
     """Return the connections of a group, one for each of its inputs, in order.
 
     Raises
@@ -77,20 +65,11 @@ def _connection(graph: Graph, source: Source) -> Connection:
         before, latency = delay.inputs[0], latency + delay.latency
     if isinstance(graph.by_name[before.node], Synapse):
         raise ValueError(f"{synapse.name}: reads the synapse {before.node}; there must be neurons between them")
-    match synapse:
-        case TernarySynapse():
-            return Connection(before, synapse.first_column, synapse.columns, False, latency)
-        case SumSynapse():
-            return Connection(before, 0, synapse.columns, False, latency)
-        case Broadcast():
-            return Connection(before, 0, 1, False, latency)
-        case Delay():
-            return Connection(before, 0, synapse.size, True, latency)
-        case _:
-            raise ValueError(f"{synapse.name}: no rule to place a {type(synapse).__name__}")
+    field = synapse.field
+    return Connection(before, field.first, field.columns, field.one_to_one, latency)
 
 
-def placeable(graph: Graph, name: str) -> Placeable:
+def placeable(graph: Graph, name: str) -> Node:
     """Return a node that is made of neurons.
 
     Raises
@@ -99,14 +78,14 @@ def placeable(graph: Graph, name: str) -> Placeable:
         The node is not.
     """
     node = graph.by_name[name]
-    if not isinstance(node, NeuronGroup | LogitsOut):
-        raise TypeError(f"{name}: only neuron groups and the logits are placed")
+    if not node.neurons:
+        raise TypeError(f"{name}: a {type(node).__name__} has no neurons to place")
     return node
 
 
-def placed_nodes(graph: Graph, head: str) -> tuple[Placeable, ...]:
+def placed_nodes(graph: Graph, head: str) -> tuple[Node, ...]:
     """Return the groups that sit on chip, in order; LogitsOut is one of them when `head` is "chip"."""
-    nodes = (node for node in graph if isinstance(node, NeuronGroup | LogitsOut))
+    nodes = (node for node in graph if node.neurons)
     return tuple(node for node in nodes if head == "chip" or placement_block(node) != HEAD_BLOCK)
 
 

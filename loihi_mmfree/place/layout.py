@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from loihi_mmfree.errors import UsageError
-from loihi_mmfree.ir.graph import Graph, Source
+from loihi_mmfree.ir.graph import Graph, Node, Source
 from loihi_mmfree.loihi2.hardware import ChipSpec
 from loihi_mmfree.place.check import (
     ANOTHER_SYSTEM,
@@ -20,7 +20,6 @@ from loihi_mmfree.place.check import (
 from loihi_mmfree.place.connections import (
     HEAD_BLOCK,
     Connection,
-    Placeable,
     connections,
     placed_nodes,
     placement_block,
@@ -138,13 +137,13 @@ class _Layouts:
             ports = [node.out(port) for port in node.outputs]
             readers = [each for port in ports for each in self.readers.get(port, [])]
             fan_out = sum(self._copies(reader, each, spread) for reader, each in readers)
-            member = Member(node.size, self.costs.group(node.name), fan_out or 1)
+            member = Member(node.neurons, self.costs.group(node.name), fan_out or 1)
             members[node.name] = member
             alone = self.partitioner.cores_alone(member, rules) if member.reads_vectors else self.capacity
-            spread[node.name] = min(node.size, alone)
+            spread[node.name] = min(node.neurons, alone)
         return members
 
-    def _copies(self, reader: Placeable, connection: Connection, spread: dict[str, int]) -> int:
+    def _copies(self, reader: Node, connection: Connection, spread: dict[str, int]) -> int:
         """To how many cores a message goes for one of its readers; the host counts as one."""
         return 1 if connection.one_to_one else spread.get(reader.name, 1)
 
@@ -235,9 +234,9 @@ class _Layouts:
         return Placement(self.spec.name, asked.weight_bits, asked.head, asked.objective, tuple(cores))
 
 
-def _readers(graph: Graph) -> dict[Source, list[tuple[Placeable, Connection]]]:
+def _readers(graph: Graph) -> dict[Source, list[tuple[Node, Connection]]]:
     """The groups that read each port, on chip or not."""
-    found: dict[Source, list[tuple[Placeable, Connection]]] = {}
+    found: dict[Source, list[tuple[Node, Connection]]] = {}
     for node in placed_nodes(graph, head="chip"):
         for each in connections(graph, node):
             found.setdefault(each.source, []).append((node, each))

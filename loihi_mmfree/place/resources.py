@@ -10,11 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from loihi_mmfree.fixedpoint.operations import Named
-from loihi_mmfree.ir.graph import Graph, Source
-from loihi_mmfree.ir.nodes import LogitsOut
+from loihi_mmfree.ir.graph import Graph, Node, Source
 from loihi_mmfree.loihi2.hardware import ChipSpec
-from loihi_mmfree.place.connections import Connection, Placeable, connections, placeable
+from loihi_mmfree.place.connections import Connection, connections, placeable
 from loihi_mmfree.place.placement import Shard
 
 RESOURCES = (
@@ -41,9 +39,6 @@ UNITS: Mapping[str, str] = {
 """Each resource in words."""
 
 Usage = dict[str, tuple[int, int]]
-
-_LOGITS_INSTRUCTIONS = 2
-"""A logit on chip loads its accumulator and sends it."""
 
 
 def limits(spec: ChipSpec) -> dict[str, int]:
@@ -184,27 +179,18 @@ class Costs:
         return routing + sum(parts[f"{name}_bytes"] for name in ("synapse", "state", "program", "table"))
 
 
-def neuron_cost(graph: Graph, spec: ChipSpec, node: Placeable) -> NeuronCost:
+def neuron_cost(graph: Graph, spec: ChipSpec, node: Node) -> NeuronCost:
     """Return what a neuron of a group takes up.
 
     An input keeps one accumulator for each time step that a message may be under way.
     """
-    inputs = connections(graph, node)
+    inputs, memory = connections(graph, node), node.neuron_memory(graph.tensors, spec)
     accumulators = sum(each.latency for each in inputs) * _bytes(spec.accumulator_bits.value)
-    instruction = spec.instruction_bytes.value
-    if isinstance(node, LogitsOut):
-        return NeuronCost(1, accumulators, _LOGITS_INSTRUCTIONS * instruction, 0, inputs)
-    widths = node.program.loaded(Named.CONSTANT)
-    own = sum(_bytes(widths[name]) for name, key in node.constants if graph.tensors[key].size > 1)
-    shared = sum(_bytes(widths[name]) for name, key in node.constants if graph.tensors[key].size == 1)
-    states = sum(_bytes(state.bits) for state in node.program.states)
-    entries = node.program.loaded(Named.TABLE)
-    tables = sum(graph.tensors[key].size * _bytes(entries[name]) for name, key in node.tables)
     return NeuronCost(
-        messages=len(node.program.outputs),
-        state_bytes=accumulators + states + own,
-        program_bytes=len(node.program.instructions) * instruction,
-        table_bytes=tables + shared,
+        messages=memory.messages,
+        state_bytes=accumulators + memory.state_bytes,
+        program_bytes=memory.program_bytes,
+        table_bytes=memory.table_bytes,
         connections=inputs,
     )
 

@@ -12,7 +12,6 @@ from lava.magma.core.process.variable import Var
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from loihi_mmfree.ir.nodes import NeuronGroup
 from loihi_mmfree.ir.part import Part, PartExecutor
 from loihi_mmfree.processes.scheduled import ScheduledModel, ScheduledProcess
 
@@ -50,14 +49,10 @@ class Block(ScheduledProcess):
             name=name,
             inputs={str(source): part.size_of(source) for source in part.inputs},
             outputs={str(source): part.size_of(source) for source in part.results},
-            states={
-                f"{node.name}.{state.name}": node.size
-                for node in part.nodes
-                if isinstance(node, NeuronGroup)
-                for state in node.program.states
-            },
+            states={f"{node.name}.{state}": size for node in part.nodes for state, size in node.states.items()},
             offset=0,
             depth=0,
+            message_bits=part.graph.chip.message_bits.value,
             part=part,
             strict=strict,
             executor=executor,

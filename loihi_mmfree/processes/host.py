@@ -14,7 +14,7 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from loihi_mmfree.processes.scheduled import (
-    MESSAGE_BITS,
+    CHANNEL_BITS,
     DirectInPort,
     ScheduledModel,
     ScheduledProcess,
@@ -54,7 +54,7 @@ class TokenSourceModel(ScheduledModel):
     """Passes a row on."""
 
     row: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
-    out: SharedOutPort = LavaPyType(SharedOutPort, np.int32, precision=MESSAGE_BITS)
+    out: SharedOutPort = LavaPyType(SharedOutPort, np.int32, precision=CHANNEL_BITS)
 
     def compute(self, received: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Wait for the host's next row."""
@@ -94,7 +94,7 @@ class LogitsSink(ScheduledProcess):
 class LogitsSinkModel(ScheduledModel):
     """Sends to the host in the time steps that carry a token only."""
 
-    accumulators: DirectInPort = LavaPyType(DirectInPort, np.int32, precision=MESSAGE_BITS)
+    accumulators: DirectInPort = LavaPyType(DirectInPort, np.int32, precision=CHANNEL_BITS)
     logits: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
     def compute(self, received: Mapping[str, np.ndarray]) -> Mapping[str, Any]:

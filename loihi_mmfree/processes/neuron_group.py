@@ -36,6 +36,8 @@ class NeuronGroup(ScheduledProcess):
     tables : mapping name -> int64 array
     offset, depth : int
         As for ScheduledProcess.
+    message_bits : int
+        Width of a message of the chip.
     strict : bool
         Check every register against its declared width and count overflows.
     executor : callable, optional
@@ -60,6 +62,7 @@ class NeuronGroup(ScheduledProcess):
         tables: Mapping[str, np.ndarray],
         offset: int,
         depth: int,
+        message_bits: int,
         strict: bool,
         executor: Callable[[], Any] | None = None,
         tally: bool = False,
@@ -75,6 +78,7 @@ class NeuronGroup(ScheduledProcess):
             program=program,
             constants=constants,
             tables=tables,
+            message_bits=message_bits,
             strict=strict,
             executor=executor,
         )

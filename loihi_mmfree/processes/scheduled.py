@@ -34,9 +34,8 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 from lava.magma.runtime.mgmt_token_enums import MGMT_COMMAND, MGMT_RESPONSE
 
-from loihi_mmfree.loihi2.hardware import LOIHI2
-
-MESSAGE_BITS = LOIHI2.message_bits.value
+CHANNEL_BITS = 32
+"""Width of what the simulation's channels carry; that a chip's messages hold it is proved beforehand."""
 TAKEN_NAMES = frozenset((*dir(PyLoihiProcessModel({})), "counters"))
 """What a port or a state cannot be called, because a ProcessModel has something else of that name."""
 _NO_PORTS = frozenset({int, bool, str, list, np.ndarray})
@@ -229,14 +228,18 @@ class ScheduledModel(LeanModel):
 
 @lru_cache(maxsize=1024)
 def model_with_ports(
-    base: type[ScheduledModel], inputs: tuple[str, ...], outputs: tuple[str, ...], states: tuple[str, ...]
+    base: type[ScheduledModel],
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    states: tuple[str, ...],
+    message_bits: int,
 ) -> type[ScheduledModel]:
     """Return a ProcessModel like `base` that declares these ports and states, as Lava asks of a class."""
     members: dict[str, LavaPyType] = {}
     for port in inputs:
-        members[port] = LavaPyType(DirectInPort, np.int32, precision=MESSAGE_BITS)
+        members[port] = LavaPyType(DirectInPort, np.int32, precision=message_bits)
     for port in outputs:
-        members[port] = LavaPyType(SharedOutPort, np.int32, precision=MESSAGE_BITS)
+        members[port] = LavaPyType(SharedOutPort, np.int32, precision=message_bits)
     for state in states:
         members[state] = LavaPyType(np.ndarray, np.int64)
     return type(base.__name__, (base,), {"__module__": base.__module__, **members})

@@ -17,7 +17,7 @@ from lava.utils.weightutils import SignMode
 
 from loihi_mmfree.fixedpoint.ternary import FLOAT32_EXACT_LIMIT
 from loihi_mmfree.processes.scheduled import (
-    MESSAGE_BITS,
+    CHANNEL_BITS,
     DirectInPort,
     LeanModel,
     SharedOutPort,
@@ -29,7 +29,9 @@ WEIGHT_EXPONENT = -1
 """Dense drops the lowest bit of mixed-sign weights: a code w goes in as 2w and is halved after the sum."""
 
 
-def ternary_dense(name: str, codes: np.ndarray, executor: Callable[[], Any] | None = None) -> Dense:
+def ternary_dense(
+    name: str, codes: np.ndarray, message_bits: int, executor: Callable[[], Any] | None = None
+) -> Dense:
     """Return a stock Dense process whose weights are exactly these codes.
 
     Parameters
@@ -37,6 +39,8 @@ def ternary_dense(name: str, codes: np.ndarray, executor: Callable[[], Any] | No
     name : str
     codes : int8 array [rows, columns]
         -1, 0 and 1.
+    message_bits : int
+        Width of a message of the chip.
     executor : callable, optional
         Makes what TernaryDenseModel sums with on one message (as `ir.part.PartExecutor` does) until the host
         writes other weights; without it, the sums are done over NumPy. Other ProcessModels have no use for it.
@@ -46,7 +50,7 @@ def ternary_dense(name: str, codes: np.ndarray, executor: Callable[[], Any] | No
         weights=np.left_shift(codes, -WEIGHT_EXPONENT),
         weight_exp=WEIGHT_EXPONENT,
         sign_mode=SignMode.MIXED,
-        num_message_bits=MESSAGE_BITS,
+        num_message_bits=message_bits,
         executor=executor,
     )
 
@@ -59,9 +63,9 @@ class TernaryDenseModel(LeanModel):
     Over NumPy it uses float32 where that is exact.
     """
 
-    s_in: DirectInPort = LavaPyType(DirectInPort, np.int32, precision=MESSAGE_BITS)
-    a_out: SharedOutPort = LavaPyType(SharedOutPort, np.int32, precision=MESSAGE_BITS)
-    a_buff: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=MESSAGE_BITS)
+    s_in: DirectInPort = LavaPyType(DirectInPort, np.int32, precision=CHANNEL_BITS)
+    a_out: SharedOutPort = LavaPyType(SharedOutPort, np.int32, precision=CHANNEL_BITS)
+    a_buff: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=CHANNEL_BITS)
     weights: np.ndarray = LavaPyType(np.ndarray, np.int8, precision=8)
     num_message_bits: np.ndarray = LavaPyType(np.ndarray, int, precision=5)
 
@@ -123,8 +127,8 @@ class Delay(AbstractProcess):
 class DelayModel(LeanModel):
     """A ring of messages under way."""
 
-    s_in: DirectInPort = LavaPyType(DirectInPort, np.int32, precision=MESSAGE_BITS)
-    a_out: SharedOutPort = LavaPyType(SharedOutPort, np.int32, precision=MESSAGE_BITS)
+    s_in: DirectInPort = LavaPyType(DirectInPort, np.int32, precision=CHANNEL_BITS)
+    a_out: SharedOutPort = LavaPyType(SharedOutPort, np.int32, precision=CHANNEL_BITS)
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)

@@ -17,14 +17,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the usual name)
 from torch import Tensor, nn
 
-from loihi_mmfree.checkpoint import Checkpoint, ModelConfig
+from loihi_mmfree.checkpoint import BIT_LINEAR_EPSILON, Checkpoint, ModelConfig, cumulative_lower_bounds
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.quantize.config import QuantizationConfig
-from loihi_mmfree.quantize.parameters import cumulative_lower_bounds
 from loihi_mmfree.quantize.quantizers import ActivationQuantizer, TernaryWeight
 
-# Upstream's fused BitLinear adds this to the mean square, whatever its module prints.
-PROJECTION_EPSILON = 1e-6
 # A merged norm sees u = x * gain where upstream normalised x first; there the epsilon is relative to x
 # and drops out but for 1e-6 of the mean square. Only a division by zero is left to avoid.
 MERGED_EPSILON = 1e-30
@@ -146,7 +143,7 @@ class ChannelMixer(nn.Module):
         """Return the change of the residual, [B, T, H] for [B, T, H]."""
         gate, up = self.gate_proj(normalised).chunk(2, dim=-1)
         output = self.output(F.silu(self.gate(gate)) * self.up(up))
-        return self.down_proj(normalise(output, PROJECTION_EPSILON))
+        return self.down_proj(normalise(output, BIT_LINEAR_EPSILON))
 
 
 class QuantizedBlock(nn.Module):

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loihi_mmfree.checkpoint import Checkpoint
+from loihi_mmfree.checkpoint import Checkpoint, cumulative_lower_bounds
 from loihi_mmfree.fixedpoint.qformat import QFormat
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # Lower bounds and forget gates lie in 0 to 1; one is 2**15.
 GATE_FRACTION_BITS = 15
@@ -49,15 +45,6 @@ def gate_lower_bounds(checkpoint: Checkpoint) -> NDArray[np.float64]:
     if not config.use_lower_bound:
         return np.zeros((config.num_hidden_layers, config.input_dim))
     return cumulative_lower_bounds(checkpoint.tensor("model.lower_bounds").double()).numpy()
-
-
-def cumulative_lower_bounds(parameter: Tensor) -> Tensor:
-    """Return the lower bounds [L, H'] that the learned parameter [L, H'] means.
-
-    Source: matmulfreellm, mmfreelm/models/hgrn_bit/modeling_hgrn_bit.py, HGRNBitModel.forward.
-    """
-    shares = parameter.softmax(0)
-    return shares.cumsum(0) - shares[0]
 
 
 def embedding_table(checkpoint: Checkpoint, qformat: QFormat) -> EmbeddingTable:

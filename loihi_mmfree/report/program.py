@@ -11,8 +11,9 @@ from loihi_mmfree.fixedpoint.operations import OPERATIONS, Named
 from loihi_mmfree.fixedpoint.program import Instruction
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import NeuronGroup, Synapse, TernarySynapse, block_of
+from loihi_mmfree.ir.nodes import NeuronGroup, block_of
 from loihi_mmfree.ir.schedule import offsets
+from loihi_mmfree.ir.synapses import Synapse, TernarySynapse
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def describe_program(graph: Graph, node: NeuronGroup) -> NodeProgram:
     used = dict.fromkeys(each.operation for each in program.instructions)
     return NodeProgram(
         node=node.name,
-        role=node.role,
+        role=node.role.value,
         block=block_of(node.name),
         neurons=node.size,
         step=received[node.name],
@@ -235,7 +236,7 @@ def _receivers(graph: Graph, source: Source) -> tuple[Receiver, ...]:
 
 
 def _kind(node: Node) -> str:
-    return node.role if isinstance(node, NeuronGroup) else type(node).__name__
+    return node.role.value if isinstance(node, NeuronGroup) else type(node).__name__
 
 
 def _reaches(graph: Graph, reader: Node, source: Source) -> list[str]:

@@ -7,19 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from loihi_mmfree.fixedpoint.ternary import nonzero_counts
-from loihi_mmfree.ir.graph import Graph, Node
-from loihi_mmfree.ir.nodes import (
-    HOST_BLOCK,
-    Broadcast,
-    Delay,
-    NeuronGroup,
-    SumSynapse,
-    TernarySynapse,
-    block_of,
-)
+from loihi_mmfree.ir.graph import Node
+from loihi_mmfree.ir.nodes import HOST_BLOCK, NeuronGroup, block_of
 from loihi_mmfree.ir.schedule import arrival, offsets
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.place.check import core_usages
@@ -205,7 +194,6 @@ def _block(net: Net, name: str, received: Mapping[str, int]) -> BlockSummary:
     graph, placement = net.graph, net.placed.placement
     costs = Costs(graph, net.placed.chip, placement.weight_bits)
     nodes = [node for node in graph if block_of(node.name) == name]
-    groups = [node for node in nodes if isinstance(node, NeuronGroup)]
     cores = [core for core in placement.cores if any(_block_of(shard) == name for shard in core.shards)]
     shards = [shard for core in cores for shard in core.shards if _block_of(shard) == name]
     ends = [arrival(graph, received, node.name) for node in nodes]
@@ -213,10 +201,10 @@ def _block(net: Net, name: str, received: Mapping[str, int]) -> BlockSummary:
         name=name,
         chips=tuple(sorted({core.chip for core in cores})),
         cores=len(cores),
-        neurons=sum(node.size * len(node.program.outputs) for node in groups),
-        synapses=sum(_synapses(graph, node) for node in nodes),
+        neurons=sum(sum(node.sends.values()) for node in nodes),
+        synapses=sum(node.synapses(graph.tensors) for node in nodes),
         synapse_bytes=sum(costs.usage([shard])["synapse_bytes"][0] for shard in shards),
-        instructions=sum(node.size * len(node.program.instructions) for node in groups),
+        instructions=sum(node.neurons * node.instructions for node in nodes),
         steps=max(ends) - min(received[node.name] for node in nodes),
     )
 
@@ -227,25 +215,7 @@ def _block_of(shard: Shard) -> str:
     return HEAD_BLOCK if block == HOST_BLOCK else block
 
 
-def _synapses(graph: Graph, node: Node) -> int:
-    match node:
-        case TernarySynapse():
-            return int(nonzero_counts(graph.tensors[node.codes]).sum(dtype=np.int64))
-        case SumSynapse():
-            return node.columns
-        case Broadcast():
-            return node.rows
-        case Delay():
-            return node.size
-        case _:
-            return 0
-
-
 def _node(node: Node, offset: int) -> NodeSummary:
-    if isinstance(node, TernarySynapse):
-        return NodeSummary(node.name, type(node).__name__, f"{node.columns} -> {node.rows}", offset, "")
-    if isinstance(node, NeuronGroup):
-        formats = ", ".join(f"{port} Q{each.bits}.{each.frac}" for port, each in node.formats)
-        return NodeSummary(node.name, node.role, str(node.size), offset, formats)
-    size = next(iter(node.outputs.values()), node.input_sizes[0] if node.input_sizes else 0)
-    return NodeSummary(node.name, type(node).__name__, str(size), offset, "")
+    meant = node.formats if isinstance(node, NeuronGroup) else ()
+    formats = ", ".join(f"{port} Q{each.bits}.{each.frac}" for port, each in meant)
+    return NodeSummary(node.name, node.kind, node.shape, offset, formats)

@@ -22,7 +22,8 @@ from loihi_mmfree.activity.observer import Observer
 from loihi_mmfree.activity.recorder import ActivityRecorder
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.ir.graph import Graph, Source
-from loihi_mmfree.ir.nodes import NeuronGroup, SumSynapse, TernarySynapse
+from loihi_mmfree.ir.nodes import NeuronGroup
+from loihi_mmfree.ir.synapses import SumSynapse, TernarySynapse
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.sim.backend import Backend
 from loihi_mmfree.sim.engine.compiled import FastEngine

@@ -25,6 +25,7 @@ from loihi_mmfree.fixedpoint.program import Program
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.fixedpoint.requantizer import Requantizer
 from loihi_mmfree.fixedpoint.tables import sigmoid_table
+from loihi_mmfree.loihi2.hardware import LOIHI2
 
 TABLES = {"sigmoid": sigmoid_table().astype(np.int64)}
 ONE = 2**15
@@ -84,7 +85,7 @@ def cell(forget: QFormat, input_format: QFormat | None = None, bounded: bool = F
     form = MlGruFormats(
         input_format or wide, forget, wide, wide, QFormat(16, 8), IDENTITY, IDENTITY, gate_shift=14
     )  # fmt: skip
-    return mlgru_program(form, bounded, Squares(15, 0))
+    return mlgru_program(form, bounded, Squares(15, 0), LOIHI2)
 
 
 def forget_gate(x: np.ndarray, frac: int) -> np.ndarray:
@@ -167,7 +168,7 @@ def run_cell(form: MlGruFormats, step: Step, bounded: bool = True) -> tuple[np.n
     """The state after one time step and what is sent, in real units."""
     states = {"h": step.h.copy()}
     constants = {"gate": step.gate, "lower_bound": step.bound}
-    program = mlgru_program(form, bounded, Squares(15, 8))
+    program = mlgru_program(form, bounded, Squares(15, 8), LOIHI2)
     sent = run(program, constants, states, i=step.i, f=step.f, g=step.g)["out"][0]
     return states["h"] * form.state.scale, sent * form.output.scale
 
@@ -278,7 +279,7 @@ class TestGlu:
             random.integers(-LARGEST_ACCUMULATOR, LARGEST_ACCUMULATOR, NEURONS) >> random.integers(0, 16)
             for _ in range(2)
         )
-        found = run(glu_program(form, Squares(15, 8)), gate=gate, up=up)["out"][0] * form.output.scale
+        found = run(glu_program(form, Squares(15, 8), LOIHI2), gate=gate, up=up)["out"][0] * form.output.scale
         x = clipped(gate * form.gate_requantizer.scale * form.gate.scale, form.gate)
         other = clipped(up * form.up_requantizer.scale * form.up.scale, form.up)
         exact = clipped(silu(x) * other, form.output)
@@ -293,13 +294,13 @@ class TestGlu:
         self, form: GluFormats, random: np.random.Generator, half_bits: int, shift: int
     ) -> None:
         gate, up = random.integers(-LARGEST_ACCUMULATOR, LARGEST_ACCUMULATOR, (2, NEURONS))
-        found = run(glu_program(form, Squares(half_bits, shift)), gate=gate, up=up)
+        found = run(glu_program(form, Squares(half_bits, shift), LOIHI2), gate=gate, up=up)
         rounded = np.floor(found["out"] / 2.0**shift + 0.5)
         kept = np.clip(rounded, -(2**half_bits) + 1, 2**half_bits - 1)
         assert np.array_equal(found["square_high"] * 2.0**half_bits + found["square_low"], kept**2)
 
     def test_is_silent_where_either_half_is(self) -> None:
         form = QFormat(16, 8)
-        program = glu_program(GluFormats(form, form, form, IDENTITY, IDENTITY), Squares(15, 0))
+        program = glu_program(GluFormats(form, form, form, IDENTITY, IDENTITY), Squares(15, 0), LOIHI2)
         found = run(program, gate=np.array([0, 5000]), up=np.array([5000, 0]))
         assert found["out"].tolist() == [[0, 0]]

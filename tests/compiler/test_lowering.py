@@ -16,7 +16,8 @@ from loihi_mmfree.compiler.reference import evaluate_layers
 from loihi_mmfree.errors import UnsupportedModelError
 from loihi_mmfree.fixedpoint.tables import rsqrt_table, sigmoid_table
 from loihi_mmfree.ir.graph import Source
-from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, TernarySynapse, TokenIn, block_of
+from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, Role, TokenIn, block_of
+from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.loihi2.hardware import LOIHI2
 from loihi_mmfree.sim.engine.specification import Engine
 
@@ -26,7 +27,7 @@ PROJECTIONS = {"i_proj", "f_proj", "g_proj", "o_proj", "gate_proj.gate", "gate_p
 def kinds(lowered: Any, block: str) -> Counter[str]:
     """Number of nodes of each kind in a block; neuron groups by their role."""
     nodes = (node for node in lowered.unscheduled if block_of(node.name) == block)
-    return Counter(node.role if isinstance(node, NeuronGroup) else type(node).__name__ for node in nodes)
+    return Counter(node.kind for node in nodes)
 
 
 def group(lowered: Any, name: str) -> NeuronGroup:
@@ -168,7 +169,7 @@ class TestParameters:
     ) -> None:
         narrow = lower_checkpoint(lowered.checkpoint, activation_bits=bits)
         for node in narrow.graph:
-            if isinstance(node, NeuronGroup) and node.role == "Scale":
+            if isinstance(node, NeuronGroup) and node.role is Role.SCALE:
                 assert {form.bits for _, form in node.formats} == {bits}
 
 

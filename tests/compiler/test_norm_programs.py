@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loihi_mmfree.compiler.programs import (
-    ACCUMULATOR_BITS,
     ScaledPort,
     Squares,
     embedding_program,
@@ -25,6 +24,7 @@ from loihi_mmfree.fixedpoint.program import Program
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.fixedpoint.requantizer import Requantizer, fit_multipliers
 from loihi_mmfree.fixedpoint.tables import rsqrt_table
+from loihi_mmfree.loihi2.hardware import LOIHI2
 
 HALF = Fraction(1, 2)
 ROOT_ERROR = 1.4e-4
@@ -61,14 +61,14 @@ def clipped(value: int | Fraction, limit: int) -> int | Fraction:
 class TestSquareHalfBits:
     @pytest.mark.parametrize("columns", [1, 2, 16, 255, 256, 257, 1024, 2048, 2816, 8192])
     def test_the_sums_of_either_half_over_all_columns_stay_below_the_accumulator(self, columns: int) -> None:
-        bits = square_half_bits(columns)
+        bits = square_half_bits(columns, LOIHI2)
         largest = (2**bits - 1) ** 2
         assert columns * (largest >> bits) <= LARGEST_SUM
         assert columns * (2**bits - 1) <= LARGEST_SUM
 
     @pytest.mark.parametrize("columns", [1, 2, 16, 255, 256, 257, 1024, 2048, 2816, 8192])
     def test_two_bits_more_would_overflow_or_not_be_wanted(self, columns: int) -> None:
-        more = square_half_bits(columns) + 2
+        more = square_half_bits(columns, LOIHI2) + 2
         assert more >= 16 or columns * (2**more - 1) > LARGEST_SUM
 
 
@@ -120,7 +120,7 @@ class TestResidual:
         before, after, delta = formats
         stream = random.integers(-before.max_int, before.max_int, 32, endpoint=True)
         accumulators = random.integers(-LARGEST_SUM, LARGEST_SUM, 32, endpoint=True) >> random.integers(0, 23)
-        program = residual_program(before, after, delta, Squares(8, 0), 10)
+        program = residual_program(before, after, delta, Squares(8, 0), 10, LOIHI2)
         constants = {"statistic_gain": np.array([1])}
         found = run(program, constants, stream=stream, delta=accumulators)["out"]
         # The delta is rounded once; the stream only where its format becomes coarser.
@@ -131,7 +131,7 @@ class TestResidual:
 
     def test_saturates_instead_of_wrapping(self) -> None:
         form = QFormat(16, 8)
-        program = residual_program(form, form, Requantizer.from_scale(1.0), Squares(8, 0), 10)
+        program = residual_program(form, form, Requantizer.from_scale(1.0), Squares(8, 0), 10, LOIHI2)
         constants = {"statistic_gain": np.array([1])}
         stream, change = np.array([30000, -30000]), np.array([30000, -30000])
         found = run(program, constants, stream=stream, delta=change)["out"]
@@ -141,7 +141,7 @@ class TestResidual:
 def inverse_root(total: np.ndarray, half_bits: int = 15, epsilon: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Mantissa and exponent that the program sends for sums of squares [n]."""
     high, low = total >> half_bits, total & (2**half_bits - 1)
-    found = run(rms_program(half_bits, epsilon), sum_high=high, sum_low=low)
+    found = run(rms_program(half_bits, epsilon, LOIHI2), sum_high=high, sum_low=low)
     return found["mantissa"], found["exponent"]
 
 
@@ -187,7 +187,7 @@ class TestInverseRoot:
     def test_joins_both_halves_whatever_they_carry_over(self, high: int, low: int, half_bits: int) -> None:
         total = np.array([max(1, high * 2**half_bits + low)])
         low = low if high or low else 1
-        found = run(rms_program(half_bits, 0), sum_high=np.array([high]), sum_low=np.array([low]))
+        found = run(rms_program(half_bits, 0, LOIHI2), sum_high=np.array([high]), sum_low=np.array([low]))
         assert relative_error(total, found["mantissa"], found["exponent"]) <= ROOT_ERROR
 
     @some
@@ -214,7 +214,7 @@ class TestScale:
         x = random.integers(-value.max_int, value.max_int, 16, endpoint=True)
         gains = random.integers(-(2**15) + 1, 2**15, 16)
         shape = np.ones(16, dtype=np.int64)
-        program = scale_program(value, (port,))
+        program = scale_program(value, (port,), LOIHI2)
         found = run(program, {"gain_p": gains}, value=x, mantissa=root * shape, exponent=exponent * shape)["p"]
         # Real value of one unit of x * gain, in units of the result, for this token.
         places = value.frac + port.gain_frac - port.sum_frac - port.format.frac
@@ -228,7 +228,7 @@ class TestScale:
     def test_of_a_silent_token_is_silent(self) -> None:
         port = ScaledPort("p", QFormat(12, 9), 12, 10)
         silent = np.zeros(3, dtype=np.int64)
-        program = scale_program(QFormat(16, 10), (port,))
+        program = scale_program(QFormat(16, 10), (port,), LOIHI2)
         found = run(program, {"gain_p": np.array([2**14])}, value=silent, mantissa=silent, exponent=silent)
         assert found["p"].tolist() == [0, 0, 0]
 
@@ -236,7 +236,7 @@ class TestScale:
         ports = (ScaledPort("i", QFormat(12, 4), 10, 10), ScaledPort("f", QFormat(8, 2), 11, 10))
         constants = {"gain_i": np.array([2**10, 2**11]), "gain_f": np.array([2**11, 2**12])}
         ones = np.ones(2, dtype=np.int64)
-        program = scale_program(QFormat(16, 10), ports)
+        program = scale_program(QFormat(16, 10), ports, LOIHI2)
         # The root 2**14 * 2**-(15 + 5) * 2**10 is 16: a = x * 16 * gain.
         found = run(program, constants, value=1024 * ones, mantissa=2**14 * ones, exponent=5 * ones)
         assert found["i"].tolist() == [16 * 2**4, 32 * 2**4]
@@ -251,7 +251,7 @@ def test_the_programs_together_are_a_norm(random: np.random.Generator, spread: f
     x = random.normal(0, spread * value.max_value / 4, columns)
     x_int = np.clip(np.floor(x * 2**value.frac + 0.5), -value.max_int, value.max_int).astype(np.int64)
     gains, out_gains = random.uniform(0.5, 1.5, (2, columns))
-    half_bits = square_half_bits(columns)
+    half_bits = square_half_bits(columns, LOIHI2)
     # Twice the largest gained value fits what is squared.
     squared = QFormat.covering(half_bits + 1, value.max_value * 1.5)
     statistic_gains, gain_shift = fit_multipliers(gains * 2.0 ** (squared.frac - value.frac))
@@ -263,11 +263,11 @@ def test_the_programs_together_are_a_norm(random: np.random.Generator, spread: f
         token=x_int,
     )
     sums = {part: sent[f"square_{part}"].sum(keepdims=True) for part in ("high", "low")}
-    assert max(sums.values()) < 2 ** (ACCUMULATOR_BITS - 1)
-    root = run(rms_program(half_bits, 0), sum_high=sums["high"], sum_low=sums["low"])
+    assert max(sums.values()) <= LARGEST_SUM
+    root = run(rms_program(half_bits, 0, LOIHI2), sum_high=sums["high"], sum_low=sums["low"])
     broadcast = {name: np.repeat(part, columns) for name, part in root.items()}
     port = ScaledPort("p", form, gain_frac, squared.frac)
-    program = scale_program(value, (port,))
+    program = scale_program(value, (port,), LOIHI2)
     found = run(program, {"gain_p": multipliers.astype(np.int64)}, value=x_int, **broadcast)["p"]
 
     real = x_int * value.scale

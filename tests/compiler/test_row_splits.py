@@ -16,8 +16,9 @@ from loihi_mmfree.compiler.passes.lower import lower
 from loihi_mmfree.compiler.passes.split_rows import row_parts, slices
 from loihi_mmfree.fixedpoint.ternary import pack_ternary
 from loihi_mmfree.ir.graph import Graph
-from loihi_mmfree.ir.nodes import NeuronGroup, TernarySynapse
+from loihi_mmfree.ir.nodes import NeuronGroup, Role
 from loihi_mmfree.ir.schedule import depth
+from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.loihi2.hardware import LOIHI2, ChipSpec
 from loihi_mmfree.sim.engine.compiled import FastEngine
 from loihi_mmfree.sim.engine.specification import Engine
@@ -60,7 +61,7 @@ class TestParts:
 def split(lowered: Any) -> Graph:
     """The network lowered for a chip whose cores have fewer axons than its rows have columns."""
     narrow = chip(input_axons=16)
-    graph = balance_delays(lower(lowered.layers, lowered.checkpoint, lowered.formats, narrow), narrow)
+    graph = balance_delays(lower(lowered.layers, lowered.checkpoint, lowered.formats, narrow))
     graph.check()
     return graph
 
@@ -71,10 +72,10 @@ class TestSplitNetwork:
         assert np.array_equal(Engine(split, strict=True).process(lowered.ids), expected)
 
     def test_keeps_every_bound(self, lowered: Any, split: Graph) -> None:
-        assert bound_violations(split, LOIHI2) == []
+        assert bound_violations(split) == []
 
     def test_sums_in_relays_one_step_later(self, lowered: Any, split: Graph) -> None:
-        relays = [node for node in split if isinstance(node, NeuronGroup) and node.role == "Relay"]
+        relays = [node for node in split if isinstance(node, NeuronGroup) and node.role is Role.RELAY]
         parts = [node for node in split if isinstance(node, TernarySynapse) and node.columns < node.source_size]
         assert relays
         assert parts

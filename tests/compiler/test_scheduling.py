@@ -14,9 +14,9 @@ from loihi_mmfree.compiler.passes.balance_delays import balance_delays
 from loihi_mmfree.fixedpoint.program import Program, ProgramBuilder
 from loihi_mmfree.ir.executor import Executor
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import Broadcast, Delay, NeuronGroup, Synapse, TernarySynapse, TokenIn
+from loihi_mmfree.ir.nodes import NeuronGroup, Role, TokenIn
 from loihi_mmfree.ir.schedule import depth, offsets
-from loihi_mmfree.loihi2.hardware import LOIHI2
+from loihi_mmfree.ir.synapses import Broadcast, Delay, Synapse, TernarySynapse
 from loihi_mmfree.sim.engine.specification import Engine
 
 
@@ -37,7 +37,7 @@ def adder(inputs: int) -> Program:
 
 
 def group(name: str, program: Program, *inputs: str) -> NeuronGroup:
-    return NeuronGroup(name, tuple(Source(each) for each in inputs), "Glu", 1, program, (), (), ())
+    return NeuronGroup(name, tuple(Source(each) for each in inputs), Role.GLU, 1, program, (), (), ())
 
 
 def branches(hops: int) -> Graph:
@@ -64,7 +64,7 @@ class TestOffsets:
 
 class TestDelays:
     def test_the_shorter_branch_waits_for_the_longer(self) -> None:
-        balanced = balance_delays(branches(3), LOIHI2)
+        balanced = balance_delays(branches(3))
         balanced.check()
         delays = [node for node in balanced if isinstance(node, Delay)]
         assert [(node.name, node.steps, node.inputs) for node in delays] == [
@@ -78,13 +78,13 @@ class TestDelays:
             group("first", sender(), "tokens"),
             group("second", sender(), "first"),
         )
-        balanced = balance_delays(Graph(nodes, {}), LOIHI2)
+        balanced = balance_delays(Graph(nodes, {}))
         found = offsets(balanced)
         assert found["second"] - found["first"] == 1
 
     @pytest.mark.parametrize(("hops", "expected"), [(63, [63]), (64, [64]), (65, [64, 1]), (130, [64, 64, 2])])
     def test_a_long_delay_is_a_chain_of_hops_of_at_most_64_steps(self, hops: int, expected: list[int]) -> None:
-        balanced = balance_delays(branches(hops), LOIHI2)
+        balanced = balance_delays(branches(hops))
         balanced.check()
         delays = [node for node in balanced if isinstance(node, Delay) and node.name.startswith("last.")]
         assert [node.steps for node in delays] == expected
@@ -92,7 +92,7 @@ class TestDelays:
         assert offsets(balanced)["last"] == hops
 
     def test_a_balanced_graph_stays_as_it_is(self, lowered: Any) -> None:
-        assert balance_delays(lowered.graph, LOIHI2).nodes == lowered.graph.nodes
+        assert balance_delays(lowered.graph).nodes == lowered.graph.nodes
 
     def test_no_group_hears_another_without_a_synapse_between(self, lowered: Any) -> None:
         for node in lowered.graph:
@@ -131,7 +131,7 @@ class TestNetwork:
 
 class TestExecutor:
     def test_a_part_of_the_graph_runs_on_what_comes_from_outside(self) -> None:
-        graph = balance_delays(branches(3), LOIHI2)
+        graph = balance_delays(branches(3))
         inner: tuple[Node, ...] = tuple(node for node in graph if not isinstance(node, TokenIn))
         values = Executor(graph, inner).run(
             {Source("tokens"): np.array([[3], [-4]])}, wanted=[Source("last"), Source("hop0")]
@@ -163,7 +163,7 @@ class TestExecutor:
 
     def test_a_layer_node_is_refused(self, lowered: Any) -> None:
         node = lowered.layers.nodes[-1]
-        with pytest.raises(TypeError, match="logits: Logits is not a lowered node"):
+        with pytest.raises(TypeError, match="logits: Logits declares no evaluation"):
             Executor(lowered.layers, (node,)).run({node.inputs[0]: np.array([[1]])})
 
 

@@ -18,9 +18,11 @@ from loihi_mmfree.compiler.pipeline import compile_graph, golden_messages
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.ir.executor import Executor, counting_nodes
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import NeuronGroup, SumSynapse, TernarySynapse, TokenIn
+from loihi_mmfree.ir.nodes import NeuronGroup, Role, TokenIn
+from loihi_mmfree.ir.synapses import SumSynapse, TernarySynapse
 from loihi_mmfree.loihi2.hardware import LOIHI2
 from loihi_mmfree.net.artifact import Net
+from loihi_mmfree.sim.engine.compiled import FastEngine
 from loihi_mmfree.sim.engine.specification import Engine
 from loihi_mmfree.sim.lava.network import LavaNetwork
 
@@ -154,7 +156,7 @@ def narrow_registers(graph: Graph) -> Graph:
     """The graph with the sums of residuals declared as 2 bits wide, which they do not fit."""
 
     def narrow(node: Node) -> Node:
-        if not isinstance(node, NeuronGroup) or node.role != "Residual":
+        if not isinstance(node, NeuronGroup) or node.role is not Role.RESIDUAL:
             return node
         instructions = tuple(
             replace(each, bits=2) if each.operation == "add" else each for each in node.program.instructions
@@ -178,11 +180,11 @@ def test_overflows_are_counted_as_by_the_engine(smallest_graph: Graph, granulari
 
 @pytest.mark.parametrize("kernels", ["compiled", "numpy"])
 def test_what_every_node_counts_at_every_token_is_what_the_engine_counts(
-    smallest_graph: Graph, kernels: str, monkeypatch: pytest.MonkeyPatch
+    smallest_graph: Graph, kernels: str
 ) -> None:
-    graph, ids = narrow_registers(smallest_graph), random_ids(5, 23)
+    ids = random_ids(5, 23)
     narrow = replace(LOIHI2, accumulator_bits=replace(LOIHI2.accumulator_bits, value=6))
-    monkeypatch.setattr("loihi_mmfree.ir.executor.LOIHI2", narrow)
+    graph = replace(narrow_registers(smallest_graph), chip=narrow)
     expected: dict[str, np.ndarray] = {}
     found: dict[str, list[np.ndarray]] = {}
     observer = Observer(incidents=lambda node, counts: expected.update({node: counts}))
@@ -193,6 +195,9 @@ def test_what_every_node_counts_at_every_token_is_what_the_engine_counts(
         for some in (ids[:3], ids[3:4], ids[4:]):
             network.read(some)
         assert network.counters == engine.counters
+    compiled = FastEngine(graph, strict=True)
+    compiled.process(ids)
+    assert compiled.counters == engine.counters
     assert set(found) == set(expected) == set(counting_nodes(graph))
     assert {type(graph.by_name[node]) for node, counts in expected.items() if counts.any()} == {
         NeuronGroup, TernarySynapse, SumSynapse,
@@ -217,4 +222,4 @@ def test_states_are_the_engines(random_graph: Graph, granularity: str) -> None:
         network.process(ids)
         state = network.state("layers.0.attn.mlgru")
     assert state["h"].any()
-    np.testing.assert_array_equal(state["h"], executor.groups["layers.0.attn.mlgru"].variables["h"])
+    np.testing.assert_array_equal(state["h"], executor.evaluators["layers.0.attn.mlgru"].variables["h"])

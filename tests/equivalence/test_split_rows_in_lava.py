@@ -12,8 +12,9 @@ from loihi_mmfree.activity.observer import Observer
 from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.compiler.pipeline import compile_checkpoint
 from loihi_mmfree.ir.graph import Source
-from loihi_mmfree.ir.nodes import NeuronGroup, TernarySynapse
-from loihi_mmfree.net.artifact import Net
+from loihi_mmfree.ir.nodes import NeuronGroup, Role
+from loihi_mmfree.ir.synapses import TernarySynapse
+from loihi_mmfree.net.artifact import Net, load_net
 from loihi_mmfree.place.check import check
 from loihi_mmfree.sim.engine.specification import Engine
 from loihi_mmfree.sim.lava.network import LavaNetwork
@@ -34,13 +35,14 @@ def split_net(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -
 def test_long_rows_and_long_sums_are_split(split_net: Net) -> None:
     down = [node for node in split_net.graph if node.name.startswith("layers.0.mlp.down_proj.part_")]
     assert [node.columns for node in down if isinstance(node, TernarySynapse)] == [256, 256]
-    relays = [node for node in split_net.graph if isinstance(node, NeuronGroup) and node.role == "Relay"]
+    relays = [node for node in split_net.graph if isinstance(node, NeuronGroup) and node.role is Role.RELAY]
     assert {relay.size for relay in relays} == {1, 128}
 
 
 def test_every_core_keeps_the_limits_of_its_chip(split_net: Net) -> None:
     placed = split_net.placed
     assert placed.chip.input_axons.value == 300
+    assert load_net(split_net.path).graph.chip == placed.chip
     assert check(split_net.graph, placed.chip, placed.placement) == []
 
 

@@ -10,16 +10,8 @@ import pytest
 from loihi_mmfree.fixedpoint.program import ProgramBuilder
 from loihi_mmfree.fixedpoint.ternary import pack_ternary
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import (
-    Broadcast,
-    Delay,
-    LogitsOut,
-    NeuronGroup,
-    SumSynapse,
-    TernarySynapse,
-    TokenIn,
-    block_of,
-)
+from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, Role, TokenIn, block_of
+from loihi_mmfree.ir.synapses import Broadcast, Delay, SumSynapse, TernarySynapse
 
 
 def echo() -> NeuronGroup:
@@ -28,7 +20,7 @@ def echo() -> NeuronGroup:
     x = builder.input("x", 8)
     builder.send("out", x)
     builder.send("again", x)
-    return NeuronGroup("echo", (Source("tokens"),), "Embedding", 4, builder.build(), (), (), ())
+    return NeuronGroup("echo", (Source("tokens"),), Role.EMBEDDING, 4, builder.build(), (), (), ())
 
 
 TOKENS = TokenIn("tokens", (), 4, "tokens.table")

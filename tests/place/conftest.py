@@ -15,16 +15,8 @@ from loihi_mmfree.fixedpoint.program import Program
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.fixedpoint.requantizer import Requantizer
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import (
-    Broadcast,
-    Delay,
-    LogitsOut,
-    NeuronGroup,
-    SumSynapse,
-    Synapse,
-    TernarySynapse,
-    TokenIn,
-)
+from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, Role, TokenIn
+from loihi_mmfree.ir.synapses import Broadcast, Delay, SumSynapse, Synapse, TernarySynapse
 from loihi_mmfree.loihi2.hardware import LOIHI2, ChipSpec
 from loihi_mmfree.place.placement import Placement
 
@@ -40,7 +32,7 @@ class NetworkBuilder:
         self.nodes: list[Node] = []
         self.tensors: dict[str, np.ndarray] = {f"tables.{name}": table for name, table in TABLES.items()}
 
-    def group(self, name: str, role: str, size: int, program: Program, inputs: Iterable[Source]) -> None:
+    def group(self, name: str, role: Role, size: int, program: Program, inputs: Iterable[Source]) -> None:
         for constant in program.constants:
             self.tensors[f"{name}.{constant}"] = np.broadcast_to(np.int32(1), (size,))
         constants = tuple((each, f"{name}.{each}") for each in program.constants)
@@ -57,19 +49,21 @@ class NetworkBuilder:
             source = Source(value, f"square_{part}")
             self.nodes.append(SumSynapse(f"{name}.rms.sum_{part}", (source,), columns))
         sums = [Source(f"{name}.rms.sum_{part}") for part in ("high", "low")]
-        self.group(f"{name}.rms", "RmsNorm", 1, programs.rms_program(squares(columns).half_bits, 1), sums)
+        self.group(
+            f"{name}.rms", Role.RMS_NORM, 1, programs.rms_program(squares(columns).half_bits, 1, LOIHI2), sums
+        )
         for part in ("mantissa", "exponent"):
             self.nodes.append(Broadcast(f"{name}.rms.{part}", (Source(f"{name}.rms", part),), columns))
         program = programs.scale_program(
-            VALUE, tuple(programs.ScaledPort(port, ACTIVATION, 14, 10) for port in ports)
+            VALUE, tuple(programs.ScaledPort(port, ACTIVATION, 14, 10) for port in ports), LOIHI2
         )
         roots = [Source(f"{name}.rms.{part}") for part in ("mantissa", "exponent")]
-        self.group(f"{name}.scale", "Scale", columns, program, [Source(value), *roots])
+        self.group(f"{name}.scale", Role.SCALE, columns, program, [Source(value), *roots])
         return f"{name}.scale"
 
     def residual(self, name: str, stream: str, delta: Source, size: int) -> str:
-        program = programs.residual_program(VALUE, VALUE, REQUANTIZER, squares(size), 10)
-        self.group(name, "Residual", size, program, [Source(stream), delta])
+        program = programs.residual_program(VALUE, VALUE, REQUANTIZER, squares(size), 10, LOIHI2)
+        self.group(name, Role.RESIDUAL, size, program, [Source(stream), delta])
         return name
 
     def block(self, layer: int, stream: str, hidden: int, inner: int) -> str:
@@ -80,8 +74,8 @@ class NetworkBuilder:
             for part in "ifg"
         ]
         formats = programs.MlGruFormats(VALUE, VALUE, VALUE, VALUE, VALUE, REQUANTIZER, REQUANTIZER, gate_shift=14)
-        mlgru = programs.mlgru_program(formats, layer > 0, squares(hidden))
-        self.group(f"{base}.attn.mlgru", "MlGru", hidden, mlgru, gates)
+        mlgru = programs.mlgru_program(formats, layer > 0, squares(hidden), LOIHI2)
+        self.group(f"{base}.attn.mlgru", Role.ML_GRU, hidden, mlgru, gates)
         scaled = self.norm(f"{base}.attn.o_proj.norm", f"{base}.attn.mlgru", hidden, ("o_proj",))
         delta = self.ternary(f"{base}.attn.o_proj", Source(scaled, "o_proj"), hidden, hidden)
         stream = self.residual(f"{base}.attn.residual", stream, delta, hidden)
@@ -91,9 +85,9 @@ class NetworkBuilder:
             for part in ("gate", "up")
         ]
         glu = programs.glu_program(
-            programs.GluFormats(VALUE, VALUE, VALUE, REQUANTIZER, REQUANTIZER), squares(inner)
+            programs.GluFormats(VALUE, VALUE, VALUE, REQUANTIZER, REQUANTIZER), squares(inner), LOIHI2
         )
-        self.group(f"{base}.mlp.glu", "Glu", inner, glu, halves)
+        self.group(f"{base}.mlp.glu", Role.GLU, inner, glu, halves)
         scaled = self.norm(f"{base}.mlp.down_proj.norm", f"{base}.mlp.glu", inner, ("down_proj",))
         delta = self.ternary(f"{base}.mlp.down_proj", Source(scaled, "down_proj"), hidden, inner)
         return self.residual(f"{base}.mlp.residual", stream, delta, hidden)
@@ -101,20 +95,20 @@ class NetworkBuilder:
     def build(self, layers: int, hidden: int, inner: int, vocabulary: int) -> Graph:
         self.nodes.append(TokenIn("tokens", (), hidden, "tokens.table"))
         program = programs.embedding_program(VALUE, squares(hidden), 10)
-        self.group("embeddings", "Embedding", hidden, program, [Source("tokens")])
+        self.group("embeddings", Role.EMBEDDING, hidden, program, [Source("tokens")])
         stream = "embeddings"
         for layer in range(layers):
             stream = self.block(layer, stream, hidden, inner)
         scaled = self.norm("norm", stream, hidden, ("lm_head",))
         head = self.ternary("lm_head", Source(scaled, "lm_head"), vocabulary, hidden)
         self.nodes.append(LogitsOut("logits", (head,), vocabulary, 1.0))
-        graph = balance_delays(Graph(tuple(self.nodes), self.tensors), LOIHI2)
+        graph = balance_delays(Graph(tuple(self.nodes), self.tensors))
         graph.check()
         return graph
 
 
 def squares(columns: int) -> programs.Squares:
-    return programs.Squares(programs.square_half_bits(columns), 0)
+    return programs.Squares(programs.square_half_bits(columns, LOIHI2), 0)
 
 
 @pytest.fixture(scope="session")

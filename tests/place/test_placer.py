@@ -13,10 +13,8 @@ from hypothesis import strategies as st
 
 from loihi_mmfree.errors import DoesNotFitError, UsageError
 from loihi_mmfree.ir.graph import Graph, Node
-from loihi_mmfree.ir.nodes import (
-    Delay,
-    TokenIn,
-)
+from loihi_mmfree.ir.nodes import TokenIn
+from loihi_mmfree.ir.synapses import Delay
 from loihi_mmfree.loihi2.hardware import HALA_POINT, KAPOHO_POINT, LOIHI2, OHEO_GULCH, ChipSpec, Figure
 from loihi_mmfree.place.check import check, core_usages
 from loihi_mmfree.place.layout import Request

@@ -72,6 +72,7 @@ class Chain:
             tables=tables or {},
             offset=2,
             depth=3,
+            message_bits=20,
             strict=True,
         )
         last = Delay(name="last", size=2, steps=1)
@@ -152,13 +153,21 @@ def test_a_port_cannot_take_a_name_that_lava_uses(name: str) -> None:
     program = builder.build()
     with pytest.raises(ValueError, match="the name is taken"):
         NeuronGroup(
-            name="group", size=1, program=program, constants={}, tables={}, offset=0, depth=0, strict=False
+            name="group",
+            size=1,
+            program=program,
+            constants={},
+            tables={},
+            offset=0,
+            depth=0,
+            message_bits=24,
+            strict=False,
         )
 
 
-def test_every_message_is_declared_with_24_bits() -> None:
+def test_every_message_is_declared_with_the_bits_of_the_chip() -> None:
     chain = Chain(running_sum())
     with chain.start():
         declared = chain.group.model_class.out
-    assert declared.precision == 24
+    assert declared.precision == 20
     assert declared.d_type == np.int32

@@ -14,7 +14,8 @@ from loihi_mmfree.errors import SimulationError
 from loihi_mmfree.fixedpoint.program import ProgramBuilder
 from loihi_mmfree.fixedpoint.ternary import pack_ternary
 from loihi_mmfree.ir.graph import Graph
-from loihi_mmfree.ir.nodes import NeuronGroup, TernarySynapse
+from loihi_mmfree.ir.nodes import NeuronGroup, Role
+from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.processes.synapse import Delay, TernaryDenseModel, ternary_dense
 from loihi_mmfree.sim.engine.part_executor import FastExecutors
 from loihi_mmfree.sim.lava.runtimes.inprocess import InProcessRuntime
@@ -52,7 +53,7 @@ def test_our_model_equals_stock_dense_in_every_time_step(
     messages[3:6] = 0
     outputs = []
     for config in (STOCK, OURS):
-        dense = ternary_dense("synapse", codes)
+        dense = ternary_dense("synapse", codes, 24)
         outputs.append(run_steps(dense.s_in, dense.a_out, messages, config))
     np.testing.assert_array_equal(outputs[1], outputs[0])
     np.testing.assert_array_equal(outputs[1][1:], messages[:-1] @ codes.T.astype(np.int64))
@@ -64,10 +65,10 @@ def packed_synapse(codes: np.ndarray, bits: int, executors: FastExecutors) -> De
     rows, columns = codes.shape
     builder = ProgramBuilder()
     builder.send("out", builder.input("value", bits))
-    group = NeuronGroup("group", (), "Relay", columns, builder.build(), (), (), ())
+    group = NeuronGroup("group", (), Role.RELAY, columns, builder.build(), (), (), ())
     node = TernarySynapse("synapse", (group.out(),), rows, columns, "codes", 0, columns)
     graph = Graph((group, node), {"codes": pack_ternary(codes)})
-    return ternary_dense("synapse", codes, executors.of_node(graph, node, True))
+    return ternary_dense("synapse", codes, 24, executors.of_node(graph, node, True))
 
 
 @pytest.mark.parametrize("bits", [8, 12])
@@ -79,7 +80,7 @@ def test_sums_from_packed_weights_equal_stock_dense_in_every_time_step(
     messages = random.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (9, shape[1]))
     messages[3:5] = 0
     executors = FastExecutors()
-    stock, ours = ternary_dense("synapse", codes), packed_synapse(codes, bits, executors)
+    stock, ours = ternary_dense("synapse", codes, 24), packed_synapse(codes, bits, executors)
     expected = run_steps(stock.s_in, stock.a_out, messages, STOCK)
     np.testing.assert_array_equal(run_steps(ours.s_in, ours.a_out, messages, OURS), expected)
     executors.close()
@@ -109,7 +110,7 @@ def test_weights_that_the_host_writes_take_the_place_of_the_packed_ones(random: 
 def test_messages_too_wide_for_float32_are_summed_exactly(random: np.random.Generator, run_steps: Run) -> None:
     codes = codes_of("mixed", 5, 64, random)
     messages = random.integers(-(2**23), 2**23, (6, 64))
-    dense = ternary_dense("synapse", codes)
+    dense = ternary_dense("synapse", codes, 24)
     outputs = run_steps(dense.s_in, dense.a_out, messages, OURS)
     np.testing.assert_array_equal(outputs[1:], messages[:-1] @ codes.T.astype(np.int64))
 

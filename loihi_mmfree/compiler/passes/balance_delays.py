@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from loihi_mmfree.compiler.passes.relay import relay
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import Delay, NeuronGroup
+from loihi_mmfree.ir.nodes import NeuronGroup
 from loihi_mmfree.ir.schedule import arrival
-from loihi_mmfree.loihi2.hardware import ChipSpec
+from loihi_mmfree.ir.synapses import Delay
 
 
-def balance_delays(graph: Graph, chip: ChipSpec) -> Graph:
+def balance_delays(graph: Graph) -> Graph:
     """Put a one-to-one connection between neuron groups that are wired directly, as late as its reader needs.
 
     Every hop between groups is a synapse of at least one time step. What takes longer than a synapse can hold
@@ -22,7 +22,7 @@ def balance_delays(graph: Graph, chip: ChipSpec) -> Graph:
     for node in graph:
         if isinstance(node, NeuronGroup):
             received[node.name] = _meeting(graph, node, received)
-            node, inserted = _balanced(graph, node, received, chip.synapse_delay.value + 1)
+            node, inserted = _balanced(graph, node, received, graph.chip.synapse_delay.value + 1)
             nodes += inserted
         else:
             times = (arrival(graph, received, source.node) for source in node.inputs)

@@ -18,7 +18,7 @@ def drop_gate_norm(graph: Graph) -> Graph:
     for node in graph:
         later = _norms_behind_gate(graph, node)
         if isinstance(node, Normalise) and later:
-            rewritten[node.name] = Gain(node.name, node.inputs, node.size, node.gains)
+            rewritten[node.name] = Gain(node.name, node.inputs, node.size, node.gains, site=node.site)
             rewritten.update((norm.name, replace(norm, epsilon=0.0)) for norm in later)
     return graph.with_nodes(rewritten.get(node.name, node) for node in graph)
 

@@ -25,6 +25,7 @@ def merge_norms(graph: Graph) -> Graph:
                 gains=before.gains + node.gains,
                 epsilon=0.0,
                 statistic=before.statistic,
+                squared=before.squared,
             )
         merged[node.name] = node
     read = {source.node for node in merged.values() for source in node.inputs}

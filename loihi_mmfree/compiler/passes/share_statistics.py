@@ -17,8 +17,16 @@ def share_statistics(graph: Graph) -> Graph:
         key = (node.inputs[0], node.statistic_gains, node.epsilon)
         if key not in statistics:
             statistics[key] = Statistic(
-                f"{node.statistic}.rms", node.inputs, 1, node.statistic_gains, node.epsilon, node.size
+                f"{node.statistic}.rms",
+                node.inputs,
+                1,
+                node.statistic_gains,
+                node.epsilon,
+                node.size,
+                node.statistic,
+                squared=node.squared,
             )
             nodes.append(statistics[key])
-        nodes.append(Scale(node.name, (node.inputs[0], statistics[key].out()), node.size, node.gains))
+        inputs = node.inputs[0], statistics[key].out()
+        nodes.append(Scale(node.name, inputs, node.size, node.gains, site=node.site, port=node.port))
     return graph.with_nodes(nodes)

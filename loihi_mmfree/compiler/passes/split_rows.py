@@ -24,7 +24,20 @@ def longest_row(chip: ChipSpec) -> int:
     return min(chip.input_axons.value, chip.synapse_memory_bytes.value // synapse)
 
 
-def row_parts(packed: NDArray[np.uint8], columns: int, largest_input: int, chip: ChipSpec) -> int:
+def sums_are_relayed(columns: int, chip: ChipSpec) -> bool:
+    """Return whether the high and the low parts of so many squares are too many to end at one neuron together."""
+    return 2 * columns > longest_row(chip)
+
+
+def largest_sum(chip: ChipSpec, sent_on: bool) -> int:
+    """Return what one neuron may sum up to: what an accumulator holds, and a message where a relay sends it on."""
+    bits = chip.accumulator_bits.value
+    return (1 << ((min(bits, chip.message_bits.value) if sent_on else bits) - 1)) - 1
+
+
+def row_parts(
+    packed: NDArray[np.uint8], columns: int, largest_input: int, chip: ChipSpec, sent_on: bool = False
+) -> int:
     """Return the least number of parts such that each is proved to fit an accumulator and one core.
 
     Parameters
@@ -35,13 +48,16 @@ def row_parts(packed: NDArray[np.uint8], columns: int, largest_input: int, chip:
     largest_input : int
         Greatest magnitude of an activation.
     chip : ChipSpec
+    sent_on : bool
+        Whether a relay sends the sum on even if there is only one part.
     """
-    accumulator = (1 << (chip.accumulator_bits.value - 1)) - 1
     longest, nonzero = longest_row(chip), nonzero_counts(packed)
     most = -(-columns // CODES_PER_BYTE)
     for parts in range(1, most + 1):
         cut = slices(columns, parts)
-        if len(cut[0]) <= longest and _longest(nonzero, cut) * largest_input <= accumulator:
+        if len(cut[0]) <= longest and _longest(nonzero, cut) * largest_input <= largest_sum(
+            chip, sent_on or parts > 1
+        ):
             return parts
     return most
 

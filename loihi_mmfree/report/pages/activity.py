@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from loihi_mmfree.activity.counts import synaptic_operations
-from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, block_of
+from loihi_mmfree.ir.nodes import NeuronGroup, Role, block_of
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.place.connections import placed_nodes, placement_block
 from loihi_mmfree.report.document import Report
@@ -49,15 +49,15 @@ def _by_block(report: Report, net: Net) -> Table:
     kinds = list(report.zeros)
     zeros: dict[str, dict[str, float]] = defaultdict(dict)
     for node in net.graph:
-        if isinstance(node, NeuronGroup) and node.role == "Scale":
+        if isinstance(node, NeuronGroup) and node.role is Role.SCALE:
             for port, size in node.outputs.items():
                 zeros[block_of(node.name)][port] = 1 - activity.per_token(node.out(port)) / size
     messages: dict[str, float] = defaultdict(float)
     for key, sent in activity.rates.items():
         messages[block_of(key.split(":")[0])] += sent
     for node in placed_nodes(net.graph, net.placed.placement.head):
-        if isinstance(node, LogitsOut):
-            messages[placement_block(node)] += node.size  # the host reads every one
+        if node.host_end:
+            messages[placement_block(node)] += node.neurons  # the host reads every one
     operations: dict[str, float] = defaultdict(float)
     for name, number in synaptic_operations(net.graph, activity.rates).items():
         operations[block_of(name)] += number
@@ -81,13 +81,13 @@ def _by_block(report: Report, net: Net) -> Table:
 
 def _blocks(net: Net) -> list[str]:
     """The blocks with neurons, in the order of the graph."""
-    return list(dict.fromkeys(block_of(node.name) for node in net.graph if isinstance(node, NeuronGroup)))
+    return list(dict.fromkeys(block_of(node.name) for node in net.graph if node.sends))
 
 
 def _on_chip(net: Net) -> set[str]:
     """Those of them whose neurons are placed."""
     placed = placed_nodes(net.graph, net.placed.placement.head)
-    return {block_of(node.name) for node in placed if isinstance(node, NeuronGroup)}
+    return {block_of(node.name) for node in placed if node.sends}
 
 
 def _zero_cell(share: float | None) -> Html | str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from loihi_mmfree.ir.graph import Node
-from loihi_mmfree.ir.nodes import NeuronGroup
+from loihi_mmfree.ir.nodes import NeuronGroup, Role
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.place.connections import HEAD_BLOCK, placement_block
 from loihi_mmfree.place.placement import Shard
@@ -34,7 +34,7 @@ KINDS = (
     "head",
 )
 _RECURRENT, _OUTPUT, _GATED, _DOWN, _NORM, _PART, _HEAD = range(1, len(KINDS) + 1)
-_KIND_OF_ROLE = {"MlGru": _RECURRENT, "Glu": _GATED, "Relay": _PART}
+_KIND_OF_ROLE = {Role.ML_GRU: _RECURRENT, Role.GLU: _GATED, Role.RELAY: _PART}
 
 
 @dataclass(frozen=True)
@@ -282,7 +282,7 @@ def _kind(node: Node) -> int:
     """A level from 1, as KINDS lists them."""
     if placement_block(node) == HEAD_BLOCK or not isinstance(node, NeuronGroup):
         return _HEAD
-    if node.role == "Residual":
+    if node.role is Role.RESIDUAL:
         return _DOWN if ".mlp." in node.name else _OUTPUT
     return _KIND_OF_ROLE.get(node.role, _NORM)
 

@@ -9,7 +9,7 @@ from typing import Any
 from loihi_mmfree.cost.comparison import THIS_NETWORK, ComparisonRow
 from loihi_mmfree.cost.model import PHASES, Prediction
 from loihi_mmfree.cost.quantity import format_number
-from loihi_mmfree.ir.nodes import TernarySynapse
+from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.report.document import NOT_MODELLED, Report
 from loihi_mmfree.report.pages.activity import activity_context

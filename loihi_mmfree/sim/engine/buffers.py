@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.ir.graph import Source
+from loihi_mmfree.sim.engine.kernels.conventions import MESSAGE_BITS
 from loihi_mmfree.sim.engine.kernels.programs.structure import Structure
-
-MESSAGE_BITS = 32
 
 
 @dataclass

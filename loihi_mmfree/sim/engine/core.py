@@ -15,7 +15,6 @@ from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.interpreter import Counters
 from loihi_mmfree.ir.graph import Source
 from loihi_mmfree.ir.part import Part
-from loihi_mmfree.loihi2.hardware import LOIHI2
 from loihi_mmfree.sim.engine.kernels.conventions import (
     ACTIVATION_FAULT,
     COUNTERS,
@@ -118,7 +117,7 @@ class FastCore:
         for which, array in self._buffers.items():
             set_buffer(self._job, which, array)
         self._job[Setting.STRICT] = strict
-        self._job[Setting.ACCUMULATOR_BITS] = LOIHI2.accumulator_bits.value
+        self._job[Setting.ACCUMULATOR_BITS] = part.graph.chip.accumulator_bits.value
         self._job[Setting.THREADS] = team.size
         self._job[Setting.NODES] = len(plan.counting)
         self._job_address: int = self._job.ctypes.data

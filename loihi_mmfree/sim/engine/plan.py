@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +14,13 @@ from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.interpreter import no_counts
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import (
-    Broadcast,
-    Delay,
-    NeuronGroup,
-    SumSynapse,
-    TernarySynapse,
-    node_parameters,
-)
+from loihi_mmfree.ir.nodes import NeuronGroup
 from loihi_mmfree.ir.part import Part
-from loihi_mmfree.sim.engine.buffers import MESSAGE_BITS, Data, Memory, Plan, Rows, Slot
+from loihi_mmfree.ir.synapses import Broadcast, Delay, SumSynapse, TernarySynapse
+from loihi_mmfree.sim.engine.buffers import Data, Memory, Plan, Rows, Slot
 from loihi_mmfree.sim.engine.kernels.conventions import (
     LINKS,
+    MESSAGE_BITS,
     NODE,
     STEP_WIDTH,
     SUM_BITS,
@@ -40,7 +37,7 @@ from loihi_mmfree.sim.engine.kernels.programs.assemble import WIDTH, Assembled, 
 from loihi_mmfree.sim.engine.kernels.programs.structure import Structure
 
 LARGEST_SUM = 2**31
-"""Kernels add up in 32 bits; what the proof of bounds lets through has 24."""
+"""Kernels add up in 32 bits, which no accumulator exceeds."""
 
 
 Slice = tuple[int, int]
@@ -105,7 +102,7 @@ class _Planner:
         self.slots: dict[Source, Slot] = {}
         self.split: dict[Source, dict[Slice, Split]] = {}
         self.messages: list[Source] = []
-        self.counted = sum(len(node.outputs) for node in part.nodes if isinstance(node, NeuronGroup))
+        self.counted = sum(len(node.sends) for node in part.nodes)
         self.inputs: dict[Source, tuple[int, int]] = {}
         self.state_size = self.tile = 0
         self.state_places: dict[tuple[str, str], tuple[int, int]] = {}
@@ -113,7 +110,7 @@ class _Planner:
         self.weights: list[NDArray[np.uint8]] = []
         self.roots: dict[Source, Source] = {}
         for node in part.nodes:
-            if isinstance(node, Broadcast | Delay):
+            if _passes_on(node):
                 self.roots[node.out()] = self._root(node.inputs[0])
         self.last_use = {self._root(source): at for at, node in enumerate(part.nodes) for source in node.inputs}
         self.last_use.update((self._root(source), len(part.nodes)) for source in part.results)
@@ -145,17 +142,12 @@ class _Planner:
 
     def add(self, node: Node, position: int) -> None:
         """Plan one node and free what it was the last to read."""
-        match node:
-            case NeuronGroup():
-                self._group(node)
-            case TernarySynapse():
-                self._ternary(node)
-            case SumSynapse():
-                self._sum(node)
-            case Broadcast() | Delay():
-                return
-            case _:
-                raise NotPlannedError(f"{node.name}: {type(node).__name__} has no kernel")
+        step = _STEPS.get(type(node))
+        if step is None:
+            raise NotPlannedError(f"{node.name}: {type(node).__name__} has no kernel")
+        if _passes_on(node):
+            return
+        step(self, node)
         for port in node.outputs:
             self._split(node.out(port))
         self._free(node, position)
@@ -303,7 +295,7 @@ class _Planner:
         # A single neuron without state is computed by every thread rather than waited for.
         everywhere = node.size == 1 and not node.program.states
         self._await(slots, None if everywhere else node.size)
-        constants, tables = node_parameters(self.graph, node)
+        constants, tables = node.parameters(self.graph.tensors)
         assembled = assemble(node.program, constants, tables, self.strict, node.size)
         outputs = [
             self._slot(node.out(port.name), node.size, everywhere, port.bits) for port in node.program.outputs
@@ -361,10 +353,28 @@ class _Planner:
         return [[Link.TABLE, self.table_places[key]], [Link.TABLE_LENGTH, tensor.size]]
 
 
+def _no_step(planner: _Planner, node: Any) -> None:
+    """What only passes on is read where its source lies."""
+
+
+_STEPS: Mapping[type[Node], Callable[[_Planner, Any], None]] = {
+    NeuronGroup: _Planner._group,
+    TernarySynapse: _Planner._ternary,
+    SumSynapse: _Planner._sum,
+    Broadcast: _no_step,
+    Delay: _no_step,
+}
+"""What each kind of node becomes."""
+
+
+def _passes_on(node: Node) -> bool:
+    return _STEPS.get(type(node)) is _no_step
+
+
 def _bits_of(graph: Graph, source: Source) -> int:
     """Return the declared width of a message; accumulators and embeddings have no narrower one."""
     producer = graph.by_name[source.node]
-    while isinstance(producer, Broadcast | Delay):
+    while _passes_on(producer):
         (source,) = producer.inputs
         producer = graph.by_name[source.node]
     ports = producer.program.outputs if isinstance(producer, NeuronGroup) else ()

@@ -55,7 +55,7 @@ class Engine(Backend):
 
     def state(self, node: str) -> dict[str, Integers]:
         """Return the state variables of a neuron group, int64 [n] by name."""
-        return self._executor.groups[node].variables
+        return self._executor.evaluators[node].variables
 
     def reset(self) -> None:
         """Forget the sequence so far."""

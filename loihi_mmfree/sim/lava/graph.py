@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from lava.magma.core.model.model import AbstractProcessModel
@@ -14,14 +15,14 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.proc.dense.process import Dense
+from numpy.typing import NDArray
 
 from loihi_mmfree.errors import UsageError
-from loihi_mmfree.ir import nodes
+from loihi_mmfree.ir import nodes, synapses
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import node_parameters
 from loihi_mmfree.ir.part import Part, PartExecutor
 from loihi_mmfree.ir.schedule import depth as depth_of
-from loihi_mmfree.ir.schedule import latency, offsets
+from loihi_mmfree.ir.schedule import offsets
 from loihi_mmfree.processes.block import Block, BlockModel
 from loihi_mmfree.processes.host import LogitsSink, TokenSource
 from loihi_mmfree.processes.neuron_group import TALLY, NeuronGroup, NeuronGroupModel
@@ -134,7 +135,7 @@ class SimulationConfig(Loihi2SimCfg):
             return super().select(process, proc_models)
         parameters = process.proc_params
         ports = parameters["inputs"], tuple(parameters["outputs"]), parameters["states"]
-        return model_with_ports(own_ports[type(process)], *ports)
+        return model_with_ports(own_ports[type(process)], *ports, parameters["message_bits"])
 
 
 def _operators(graph: Graph, strict: bool, executors: FastExecutors | None, tally: bool) -> LavaGraph:
@@ -143,16 +144,111 @@ def _operators(graph: Graph, strict: bool, executors: FastExecutors | None, tall
     for node in graph:
         process = _operator(graph, node, received[node.name], built.depth, strict, executors, tally)
         built.processes[node.name] = process
-        for source, port in zip(node.inputs, _in_ports(node, process), strict=True):
+        kind = _PROCESSES[type(node)]
+        for source, port in zip(node.inputs, kind.in_ports(node, process), strict=True):
             built.ports[source].connect(port)
-        counts = tally and isinstance(node, nodes.NeuronGroup)
-        for name in [*node.outputs, TALLY] if counts else node.outputs:
+        for name in [*node.outputs, TALLY] if tally and kind.tallies else node.outputs:
             source = node.out(name)
-            built.ports[source] = process.a_out if isinstance(node, nodes.Synapse) else getattr(process, name)
-            built.sent[source] = received[node.name] + latency(node)
-        for state in _states(node):
+            built.ports[source] = kind.out_port(process, name)
+            built.sent[source] = received[node.name] + node.latency
+        for state in node.states:
             built.states[node.name, state] = getattr(process, state)
     return built
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What the process of a node has to know beside the node."""
+
+    graph: Graph
+    offset: int
+    depth: int
+    strict: bool
+    executor: Callable[[], Any] | None = None
+    tally: bool = False
+
+    @property
+    def message_bits(self) -> int:
+        """Width of a message of the chip."""
+        return self.graph.chip.message_bits.value
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a kind of node becomes.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the process.
+    in_ports : callable
+        Its ports, in the order of the node's inputs.
+    out_port : callable
+        Its port of the name that the node gives an output.
+    tallies : bool
+        Whether it can have a port for what it counts.
+    """
+
+    make: Callable[[Any, _Setting], AbstractProcess]
+    in_ports: Callable[[Any, Any], list[InPort]]
+    out_port: Callable[[Any, str], OutPort] = getattr
+    tallies: bool = False
+
+
+def _synapse(make: Callable[[Any, _Setting], AbstractProcess]) -> _Kind:
+    return _Kind(make, lambda node, process: [process.s_in], lambda process, name: process.a_out)
+
+
+def _dense(node: Node, codes: NDArray[np.int8], setting: _Setting, packed: bool = True) -> Dense:
+    return ternary_dense(node.name, codes, setting.message_bits, setting.executor if packed else None)
+
+
+def _token_source(node: nodes.TokenIn, setting: _Setting) -> TokenSource:
+    depth = setting.depth
+    return TokenSource(name=node.name, size=node.size, depth=depth, buffer_size=depth + 1)
+
+
+def _logits_sink(node: nodes.LogitsOut, setting: _Setting) -> LogitsSink:
+    return LogitsSink(name=node.name, size=node.size, offset=setting.offset, depth=setting.depth, buffer_size=1)
+
+
+def _neuron_group(node: nodes.NeuronGroup, setting: _Setting) -> NeuronGroup:
+    constants, tables = node.parameters(setting.graph.tensors)
+    return NeuronGroup(
+        name=node.name,
+        size=node.size,
+        program=node.program,
+        constants=constants,
+        tables=tables,
+        offset=setting.offset,
+        depth=setting.depth,
+        message_bits=setting.message_bits,
+        strict=setting.strict,
+        executor=setting.executor,
+        tally=setting.tally,
+    )
+
+
+_PROCESSES: Mapping[type[Node], _Kind] = {
+    nodes.TokenIn: _Kind(_token_source, lambda node, process: []),
+    nodes.LogitsOut: _Kind(_logits_sink, lambda node, process: [process.accumulators]),
+    synapses.TernarySynapse: _synapse(
+        lambda node, setting: _dense(node, node.weights(setting.graph.tensors), setting)
+    ),
+    synapses.SumSynapse: _synapse(
+        lambda node, setting: _dense(node, np.ones((1, node.columns), dtype=np.int8), setting)
+    ),
+    synapses.Broadcast: _synapse(
+        lambda node, setting: _dense(node, np.ones((node.rows, 1), dtype=np.int8), setting, packed=False)
+    ),
+    synapses.Delay: _synapse(lambda node, setting: Delay(name=node.name, size=node.size, steps=node.steps)),
+    nodes.NeuronGroup: _Kind(
+        _neuron_group,
+        lambda node, process: [getattr(process, port.name) for port in node.program.inputs],
+        tallies=True,
+    ),
+}
+"""The Lava process of each kind of node."""
 
 
 def _operator(
@@ -164,49 +260,10 @@ def _operator(
     executors: FastExecutors | None = None,
     tally: bool = False,
 ) -> AbstractProcess:
+    if type(node) not in _PROCESSES:
+        raise TypeError(f"{node.name}: no Lava process is known for a {type(node).__name__}")
     executor = executors.of_node(graph, node, strict) if executors is not None else None
-    match node:
-        case nodes.TokenIn():
-            return TokenSource(name=node.name, size=node.size, depth=depth, buffer_size=depth + 1)
-        case nodes.LogitsOut():
-            return LogitsSink(name=node.name, size=node.size, offset=offset, depth=depth, buffer_size=1)
-        case nodes.TernarySynapse():
-            return ternary_dense(node.name, node.weights(graph.tensors), executor)
-        case nodes.SumSynapse():
-            return ternary_dense(node.name, np.ones((1, node.columns), dtype=np.int8), executor)
-        case nodes.Broadcast():
-            return ternary_dense(node.name, np.ones((node.rows, 1), dtype=np.int8))
-        case nodes.Delay():
-            return Delay(name=node.name, size=node.size, steps=node.steps)
-        case nodes.NeuronGroup():
-            constants, tables = node_parameters(graph, node)
-            return NeuronGroup(
-                name=node.name,
-                size=node.size,
-                program=node.program,
-                constants=constants,
-                tables=tables,
-                offset=offset,
-                depth=depth,
-                strict=strict,
-                executor=executor,
-                tally=tally,
-            )
-        case _:
-            raise TypeError(f"{node.name}: {type(node).__name__} is not a lowered node")
-
-
-def _in_ports(node: Node, process: AbstractProcess) -> list[InPort]:
-    """The ports of a node's process, in the order of the node's inputs."""
-    match node:
-        case nodes.NeuronGroup():
-            return [getattr(process, port.name) for port in node.program.inputs]
-        case nodes.LogitsOut():
-            return [process.accumulators]
-        case nodes.Synapse():
-            return [process.s_in]
-        case _:
-            return []
+    return _PROCESSES[type(node)].make(node, _Setting(graph, offset, depth, strict, executor, tally))
 
 
 def _blocks(
@@ -229,16 +286,12 @@ def _blocks(
         for sent in part.results:
             built.ports[sent] = getattr(block, str(sent))
         for node in group:
-            for state in _states(node):
+            for state in node.states:
                 built.states[node.name, state] = getattr(block, f"{node.name}.{state}")
     (logits,) = graph.by_name[built.sink.name].inputs
     built.ports[logits].connect(built.sink.accumulators)
     built.sent = dict.fromkeys(built.ports, 0)
     return built
-
-
-def _states(node: Node) -> list[str]:
-    return [state.name for state in node.program.states] if isinstance(node, nodes.NeuronGroup) else []
 
 
 @contextmanager

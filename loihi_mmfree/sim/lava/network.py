@@ -14,9 +14,10 @@ from loihi_mmfree.activity.observer import NOBODY, Observer, Taps
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.interpreter import OVERFLOWS, Counters
-from loihi_mmfree.ir.executor import count_wide_sums
+from loihi_mmfree.ir.evaluators import count_wide_sums
 from loihi_mmfree.ir.graph import Graph, Source
-from loihi_mmfree.ir.nodes import NeuronGroup, SumSynapse, TernarySynapse, logits_output, token_input
+from loihi_mmfree.ir.nodes import NeuronGroup, logits_output, token_input
+from loihi_mmfree.ir.synapses import Synapse
 from loihi_mmfree.processes.neuron_group import TALLY
 from loihi_mmfree.sim.backend import Backend, TakeLogits
 from loihi_mmfree.sim.lava.graph import LavaGraph, SimulationConfig, build
@@ -178,8 +179,8 @@ class LavaNetwork(Backend):
             return
         if self._taps.tap:
             self._taps.tap(source, message)
-        if self._strict and isinstance(node, TernarySynapse | SumSynapse):
-            counted = count_wide_sums(message)
+        if self._strict and isinstance(node, Synapse) and node.counts:
+            counted = count_wide_sums(message, self.graph.chip.accumulator_bits.value)
             self._wide_sums.overflows += int(counted[:, OVERFLOWS].sum())
             if self._taps.tally:
                 self._taps.tally(source.node, counted)

@@ -15,7 +15,7 @@ import numpy as np
 
 from loihi_mmfree import defaults
 from loihi_mmfree.errors import UsageError
-from loihi_mmfree.ir.nodes import TernarySynapse
+from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.memory import peak_rss_mb
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.sim.backend import Backend

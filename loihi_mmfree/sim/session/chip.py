@@ -105,7 +105,7 @@ def find_runner(net: Net) -> Callable[[int | None], ChipRunner]:
             f"backend loihi2: Intel's Loihi extension of Lava is not installed. {HOW_TO_GET_IT}"
         )
     models = {each.name: each for each in entry_points(group=MODELS_GROUP)}
-    needed = sorted({node.role for node in net.graph if isinstance(node, NeuronGroup)})
+    needed = sorted({node.role.value for node in net.graph if isinstance(node, NeuronGroup)})
     missing = [role for role in needed if role not in models]
     if missing:
         raise BackendUnavailableError(

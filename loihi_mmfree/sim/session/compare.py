@@ -18,7 +18,7 @@ from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.fixedpoint.tables import rsqrt_table, sigmoid_table
 from loihi_mmfree.ir.graph import Graph, Source
-from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup
+from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, Role
 from loihi_mmfree.net.artifact import Net, altered_tensors
 
 Messages = Mapping[str, NDArray[np.int32]]
@@ -240,7 +240,7 @@ def _deviations(graph: Graph, reals: Mapping[str, Any], messages: Messages) -> t
     """Relative norm of the difference to real arithmetic, for every residual and the logits."""
     found = []
     for node in graph:
-        if isinstance(node, NeuronGroup) and node.role in ("Embedding", "Residual"):
+        if isinstance(node, NeuronGroup) and node.role in (Role.EMBEDDING, Role.RESIDUAL):
             scale = dict(node.formats)["out"].scale
             found.append(_deviation(node.name, reals[node.name], messages[str(node.out())] * scale))
         elif isinstance(node, LogitsOut):

@@ -12,8 +12,9 @@ import pytest
 
 from loihi_mmfree.errors import SimulationError
 from loihi_mmfree.ir.graph import Graph
-from loihi_mmfree.ir.nodes import Delay, NeuronGroup
+from loihi_mmfree.ir.nodes import NeuronGroup, Role
 from loihi_mmfree.ir.part import Part
+from loihi_mmfree.ir.synapses import Delay
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.sim.engine.plan import NotPlannedError, make_plan
 from loihi_mmfree.sim.engine.specification import Engine
@@ -151,7 +152,7 @@ def test_overflows_are_counted_as_the_specification_counts_them(tiny_net: Net, l
 
 
 def test_an_activation_wider_than_declared_is_reported(tiny_net: Net) -> None:
-    group = next(node for node in tiny_net.graph if isinstance(node, NeuronGroup) and node.role == "Scale")
+    group = next(node for node in tiny_net.graph if isinstance(node, NeuronGroup) and node.role is Role.SCALE)
     outputs = tuple(replace(port, bits=4) for port in group.program.outputs)
     lying = replace(group, program=replace(group.program, outputs=outputs))
     graph = tiny_net.graph.with_nodes(lying if node is group else node for node in tiny_net.graph)
@@ -160,7 +161,7 @@ def test_an_activation_wider_than_declared_is_reported(tiny_net: Net) -> None:
 
 
 def test_activations_too_wide_for_the_kernels_are_refused(tiny_net: Net) -> None:
-    group = next(node for node in tiny_net.graph if isinstance(node, NeuronGroup) and node.role == "Scale")
+    group = next(node for node in tiny_net.graph if isinstance(node, NeuronGroup) and node.role is Role.SCALE)
     outputs = tuple(replace(port, bits=30) for port in group.program.outputs)
     wide = replace(group, program=replace(group.program, outputs=outputs))
     graph = tiny_net.graph.with_nodes(wide if node is group else node for node in tiny_net.graph)

@@ -14,16 +14,9 @@ from loihi_mmfree.errors import SimulationError, UsageError
 from loihi_mmfree.fixedpoint.program import Program, ProgramBuilder
 from loihi_mmfree.fixedpoint.ternary import pack_ternary
 from loihi_mmfree.ir.graph import Graph, Node, Source
-from loihi_mmfree.ir.nodes import (
-    Delay,
-    LogitsOut,
-    NeuronGroup,
-    SumSynapse,
-    TernarySynapse,
-    TokenIn,
-    block_of,
-)
+from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, Role, TokenIn, block_of
 from loihi_mmfree.ir.part import Part, PartExecutor
+from loihi_mmfree.ir.synapses import Delay, SumSynapse, TernarySynapse
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.sim.engine.specification import Engine
 
@@ -55,7 +48,7 @@ def adds_up(inputs: int, bits: int) -> Program:
 
 
 def group(name: str, size: int, program: Program, *inputs: Source) -> NeuronGroup:
-    return NeuronGroup(name, inputs, "Relay", size, program, (), (), ())
+    return NeuronGroup(name, inputs, Role.RELAY, size, program, (), (), ())
 
 
 def sliced_graph(size: int, rows: int, slices: tuple[tuple[int, int], ...], bits: int, relayed: bool) -> Graph:

@@ -40,6 +40,7 @@ def neurons(name: str, executor: Any = None) -> NeuronGroup:
         tables={},
         offset=0,
         depth=0,
+        message_bits=24,
         strict=True,
         executor=executor,
     )

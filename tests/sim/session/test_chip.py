@@ -97,7 +97,7 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Register:
 
 
 def roles(net: Net) -> dict[str, str]:
-    return {node.role: f"model of {node.role}" for node in net.graph if isinstance(node, NeuronGroup)}
+    return {node.role.value: f"model of {node.role.value}" for node in net.graph if isinstance(node, NeuronGroup)}
 
 
 def test_without_the_extension_it_says_how_to_get_it(tiny_net: Net) -> None:

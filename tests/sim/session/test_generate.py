@@ -187,7 +187,7 @@ def test_logits_out_is_there_only_when_the_run_ends_well(tiny_net: Net, tmp_path
 def test_histograms_need_no_new_weights_for_a_token(
     tiny_net: Net, kernels: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from loihi_mmfree.ir.nodes import TernarySynapse
+    from loihi_mmfree.ir.synapses import TernarySynapse
 
     unpacked: list[str] = []
     weights = TernarySynapse.weights

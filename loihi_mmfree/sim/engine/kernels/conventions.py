@@ -26,6 +26,10 @@ SCRATCH = SUM_TOKENS * SUM_ROWS
 """int32 values a thread needs beside its tile."""
 
 
+MESSAGE_BITS = 32
+"""What a value between two nodes is held in; a chip's own limit is proved beforehand."""
+
+
 class Step(IntEnum):
     """What a row of a network's plan does; the columns after the first are listed in `kernels.runtime.network`."""
 

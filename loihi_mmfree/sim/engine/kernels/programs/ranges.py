@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.operations import MAX_REGISTER_BITS, OPERATIONS, Named, rule_for
 from loihi_mmfree.fixedpoint.program import Instruction, Program
+from loihi_mmfree.sim.engine.kernels.conventions import MESSAGE_BITS
 
 Range = tuple[int, int]
 
 LIMIT = 1 << (MAX_REGISTER_BITS - 1)
 """No intermediate of the specification reaches this."""
-MESSAGE_BITS = 32
 NARROW_BITS = 31
 """A register of so many bits is held in a lane of 32, with room to add the half of a rounding shift."""
 
