@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -38,6 +39,10 @@ collect_ignore_glob = (
     if find_spec("lava")
     else ["sim/lava", "processes", "equivalence/*lava*", "equivalence/*shipped*", "examples"]
 )
+
+# A shell without job control starts what runs in its background deaf to Ctrl-C, and so are the children of that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
