@@ -212,7 +212,7 @@ def run(
         Options that do not go together, or that the backend cannot do.
     """
     if histograms and not activity:
-        raise UsageError("--histograms goes with --activity")
+        raise UsageError("histograms are of a recorded activity: ask for both")
     choice = Choice(backend, granularity, runtime, kernels)
     prepare(choice)
     network = _loaded(net)

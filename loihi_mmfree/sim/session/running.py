@@ -85,6 +85,6 @@ def logits_file(path: str | Path | None, vocab_size: int) -> Iterator[LogitsFile
     if path is None:
         yield None
         return
-    require_output(Path(path), "--logits-out")
-    with replacing(Path(path), "--logits-out") as file:
+    require_output(Path(path), "logits_out")
+    with replacing(Path(path), "logits_out") as file:
         yield LogitsFile(file, vocab_size)
