@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from loihi_mmfree.checkpoint import as_tokens
 from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.net.artifact import Net, load_net
 from loihi_mmfree.sim.session.backend import Backend
@@ -36,7 +37,7 @@ def compile(
     Parameters
     ----------
     checkpoint : str or Path
-        Hugging Face folder, .safetensors, .pt or .bin file.
+        Hugging Face folder, .safetensors, .pt, .ckpt or .bin file, or the id of a model on the hub.
     output : str or Path
         The folder to write; it appears whole or not at all.
     config : CompileConfig, optional
@@ -98,7 +99,7 @@ def run(
     sampler : Sampler, optional
         Greedy by default.
     stop_at_end_of_text : bool
-        Stop after the checkpoint's end-of-text token.
+        Stop after an end-of-text token of the checkpoint.
     on_token : callable, optional
         Called with each token as it is chosen.
     activity : bool
@@ -123,12 +124,12 @@ def run(
 
 def _prepared(
     net: Net | str | Path, ids: Sequence[int] | NDArray[np.int64], stop_at_end_of_text: bool
-) -> tuple[Net, NDArray[np.int64], int | None]:
-    """The network, a prompt that it can read, and the token that ends its texts."""
+) -> tuple[Net, NDArray[np.int64], tuple[int, ...]]:
+    """The network, a prompt that it can read, and the tokens that end its texts."""
     network = net if isinstance(net, Net) else load_net(net)
     prompt = np.asarray(ids, dtype=np.int64).reshape(-1)
     check_ids(prompt, network.vocab_size)
-    return network, prompt, network.manifest["model"].get("eos_token_id") if stop_at_end_of_text else None
+    return network, prompt, as_tokens(network.manifest["model"].get("eos_token_id")) if stop_at_end_of_text else ()
 
 
 def profile(

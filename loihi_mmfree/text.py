@@ -1,4 +1,4 @@
-"""Text to token ids and back, through the checkpoint's own tokenizer.json."""
+"""Text to token ids and back, through the checkpoint's own tokenizer.json or tokenizer.model."""
 
 from __future__ import annotations
 
@@ -7,26 +7,53 @@ from pathlib import Path
 from typing import Any
 
 from loihi_mmfree.errors import CheckpointError
+from loihi_mmfree.files import read_regular
+from loihi_mmfree.sentencepiece import convert
 
+LARGEST_TOKENIZER_BYTES = 256 * 2**20
 _INCOMPLETE = "\ufffd"
 
 
+def tokenizer_json(path: Path) -> str:
+    """Return a tokenizer as the text of a tokenizer.json; a SentencePiece model (`.model`) is converted.
+
+    Raises
+    ------
+    CheckpointError
+        It cannot be read.
+    """
+    if path.suffix == ".model":
+        return convert(path)
+    try:
+        return read_regular(path, LARGEST_TOKENIZER_BYTES).decode("utf-8")
+    except OSError as error:
+        raise CheckpointError(f"{path}: not a readable tokenizer: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{path}: not a readable tokenizer: {error}") from error
+
+
 class Tokenizer:
-    """A Hugging Face tokenizer file.
+    """A tokenizer of Hugging Face or SentencePiece.
 
     Parameters
     ----------
     path : Path
-        tokenizer.json.
+        tokenizer.json or tokenizer.model.
     """
 
     def __init__(self, path: Path) -> None:
         from tokenizers import Tokenizer as Backend
 
+        content = tokenizer_json(path)
         try:
-            self._backend: Any = Backend.from_file(str(path))
+            self._backend: Any = Backend.from_str(content)
         except Exception as error:  # the library raises plain Exception for every fault
             raise CheckpointError(f"{path}: not a readable tokenizer: {error}") from error
+
+    @property
+    def size(self) -> int:
+        """Number of tokens that it knows."""
+        return int(self._backend.get_vocab_size())
 
     def encode(self, text: str) -> list[int]:
         """Return token ids, with whatever the tokenizer itself adds in front."""

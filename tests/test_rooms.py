@@ -15,7 +15,9 @@ PACKAGE = ROOT / "loihi_mmfree"
 
 FLOORS = (
     ("errors", "version"),
-    ("files", "memory", "text"),
+    ("files", "memory"),
+    ("sentencepiece",),
+    ("text",),
     ("checkpoint", "fixedpoint", "loihi2"),
     ("model", "ir", "quantize"),
     ("place",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,7 +84,7 @@ def generate(
     prompt_ids: NDArray[np.int64],
     new_tokens: int,
     sampler: Sampler,
-    end_of_text: int | None = None,
+    end_of_text: Collection[int] = (),
     on_token: Callable[[int], None] | None = None,
 ) -> RunResult:
     """Read a prompt and generate.
@@ -98,8 +98,8 @@ def generate(
     new_tokens : int
         At most so many; 0 only reads the prompt.
     sampler : Sampler
-    end_of_text : int, optional
-        Generation stops after this token.
+    end_of_text : collection of int
+        Generation stops after any of these tokens.
     on_token : callable, optional
         Called with each new token as it is chosen.
     """
@@ -115,7 +115,7 @@ def generate(
         new_ids.append(sampler.choose(logits[-1][-1], backend.logit_scale))
         if on_token is not None:
             on_token(new_ids[-1])
-        if new_ids[-1] == end_of_text:
+        if new_ids[-1] in end_of_text:
             break
     finished = time.perf_counter()
     counters = backend.counters
