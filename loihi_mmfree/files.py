@@ -1,19 +1,20 @@
-"""Files as every room reads and writes them: regular ones only, TOML with its place in errors, whole or not at all."""
+"""Files as every room reads and writes them: regular ones, TOML with its place in errors, whole or not at all."""
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import sys
 import uuid
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from loihi_mmfree.errors import UsageError
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> io.BufferedReader:
     """Open a regular file for reading. A FIFO or a device is refused, not waited for; links are followed.
 
     Raises

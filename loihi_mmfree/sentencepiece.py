@@ -1,7 +1,7 @@
 """A SentencePiece model (`tokenizer.model`) as the pipeline of a Hugging Face tokenizer.
 
-The file is a protocol buffer (sentencepiece_model.proto of SentencePiece, Apache-2.0): pieces with scores, what the
-trainer was asked for, and how text is normalised. It is read here within limits, since it is untrusted.
+The file is a protocol buffer (sentencepiece_model.proto of SentencePiece, Apache-2.0): pieces with scores, what
+the trainer was asked for, and how text is normalised. It is read here within limits, since it is untrusted.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class SentencePieceModel:
 def convert(path: Path) -> str:
     """Return the tokenizer.json that gives the ids of a SentencePiece model.
 
-    `tokenizer_config.json` beside it says whether a text begins and ends with tokens of its own; without it neither.
+    `tokenizer_config.json` beside it says whether a text begins and ends with tokens of its own.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def convert(path: Path) -> str:
     reason = _unsupported(model)
     if reason:
         raise CheckpointError(
-            f"{path}: a SentencePiece model {reason}, which is not supported; put a tokenizer.json beside the weights"
+            f"{path}: a SentencePiece model {reason}, which is not supported; put a tokenizer.json beside it"
         )
     return _pipeline(model, settings)
 

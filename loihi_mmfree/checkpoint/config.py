@@ -20,21 +20,79 @@ ALIASES: Mapping[str, str] = {"norm_eps": "rms_norm_eps"}
 """Other names of what a field means, as flash-linear-attention writes them."""
 # What upstream and transformers write into every config.json and what enters no result here.
 _WITHOUT_EFFECT = frozenset(
-    """_attn_implementation_autoset _name_or_path add_cross_attention architectures attention_dropout
-    attention_probs_dropout_prob attn_implementation attn_mode auto_map chunk_size_feed_forward conv_size
-    cross_attention_hidden_size fuse_cross_entropy fuse_norm fuse_swiglu hidden_act hidden_dropout
-    hidden_dropout_prob max_position_embeddings model_type no_repeat_ngram_size encoder_no_repeat_ngram_size
-    output_attentions output_hidden_states pruned_heads share_conv_kernel use_short_conv""".split()
-)
-# Of every model that transformers writes, about training and generation.
-_GENERIC = frozenset(
-    """bad_words_ids begin_suppress_tokens decoder_start_token_id diversity_penalty do_sample dtype early_stopping
-    exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id id2label is_decoder
-    is_encoder_decoder label2id length_penalty max_length min_length num_beam_groups num_beams num_return_sequences
-    output_scores pad_token_id prefix problem_type remove_invalid_values repetition_penalty return_dict
-    return_dict_in_generate sep_token_id suppress_tokens task_specific_params temperature tf_legacy_loss
-    tie_encoder_decoder tokenizer_class top_k top_p torch_dtype torchscript transformers_version typical_p
-    use_bfloat16 use_cache""".split()
+    {
+        "_attn_implementation_autoset",
+        "_name_or_path",
+        "add_cross_attention",
+        "architectures",
+        "attention_dropout",
+        "attention_probs_dropout_prob",
+        "attn_implementation",
+        "attn_mode",
+        "auto_map",
+        "bad_words_ids",
+        "begin_suppress_tokens",
+        "chunk_size_feed_forward",
+        "conv_size",
+        "cross_attention_hidden_size",
+        "decoder_start_token_id",
+        "diversity_penalty",
+        "do_sample",
+        "dtype",
+        "early_stopping",
+        "encoder_no_repeat_ngram_size",
+        "exponential_decay_length_penalty",
+        "finetuning_task",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
+        "fuse_cross_entropy",
+        "fuse_norm",
+        "fuse_swiglu",
+        "hidden_act",
+        "hidden_dropout",
+        "hidden_dropout_prob",
+        "id2label",
+        "is_decoder",
+        "is_encoder_decoder",
+        "label2id",
+        "length_penalty",
+        "max_length",
+        "max_position_embeddings",
+        "min_length",
+        "model_type",
+        "no_repeat_ngram_size",
+        "num_beam_groups",
+        "num_beams",
+        "num_return_sequences",
+        "output_attentions",
+        "output_hidden_states",
+        "output_scores",
+        "pad_token_id",
+        "prefix",
+        "problem_type",
+        "pruned_heads",
+        "remove_invalid_values",
+        "repetition_penalty",
+        "return_dict",
+        "return_dict_in_generate",
+        "sep_token_id",
+        "share_conv_kernel",
+        "suppress_tokens",
+        "task_specific_params",
+        "temperature",
+        "tf_legacy_loss",
+        "tie_encoder_decoder",
+        "tokenizer_class",
+        "top_k",
+        "top_p",
+        "torch_dtype",
+        "torchscript",
+        "transformers_version",
+        "typical_p",
+        "use_bfloat16",
+        "use_cache",
+        "use_short_conv",
+    }
 )
 _MEANS_SOMETHING = re.compile(
     r"eps|norm|scal|bias|attn|attention|gate|conv|act|expert|rope|rotary|cap|multipl|quant|layer|head|window|dim"
@@ -175,8 +233,8 @@ def _refuse_unsupported(values: Mapping[str, Any], where: str) -> None:
     ]
     if meant:
         raise UnsupportedModelError(
-            f"{where}: unknown keys that by their names shape the model: {listed(meant)}; this program would ignore "
-            "them. Remove those that change nothing"
+            f"{where}: unknown keys that by their names shape the model: {listed(meant)}; they would "
+            "be ignored. Remove those that change nothing"
         )
 
 
@@ -188,15 +246,16 @@ def _with_own_names(values: Mapping[str, Any], where: str) -> dict[str, Any]:
             continue
         value = renamed.pop(alias)
         if renamed.setdefault(name, value) != value:
+            other = quoted(renamed[name])
             raise CheckpointError(
-                f"{where}: {alias} is {quoted(value)} and {name} {quoted(renamed[name])}; they mean the same, keep one"
+                f"{where}: {alias} is {quoted(value)} and {name} {other}; they mean the same, keep one"
             )
     return renamed
 
 
 def unused_keys(values: Mapping[str, Any]) -> list[str]:
     """Return the keys of a configuration that no field has and that transformers does not write into each."""
-    known = {each.name for each in dataclasses.fields(ModelConfig)} | _WITHOUT_EFFECT | _GENERIC | ALIASES.keys()
+    known = {each.name for each in dataclasses.fields(ModelConfig)} | _WITHOUT_EFFECT | ALIASES.keys()
     return [name for name, value in values.items() if name not in known and not _says_nothing(value)]
 
 

@@ -78,17 +78,21 @@ def _choose(folder: Path) -> tuple[Path, tuple[str, ...]]:
         raise CheckpointError(f"{folder}: no weights; expected one of {', '.join(CANDIDATES)}{only}")
     if not named and len(others) > 1:
         raise CheckpointError(
-            f"{folder}: {len(others)} files of weights, {listed(list(map(shown, others)))}, and none of the names of "
-            "Hugging Face; give the one that is meant"
+            f"{folder}: {len(others)} files of weights, {listed(list(map(shown, others)))}, and none of the "
+            "names of Hugging Face; give the one that is meant"
         )
     chosen, *left = [*named, *others]
     notices = []
     if left:
-        notices.append(f"the weights are those of {shown(chosen)}; beside it and not read: {listed(list(map(shown, left)))}")
+        notices.append(
+            f"the weights are those of {shown(chosen)}; beside it and not read: {listed(list(map(shown, left)))}"
+        )
     if not named:
         notices.append(f"the weights are those of {shown(chosen)}, the only file of weights in the folder")
     if adapters:
-        notices.append(f"{adapters[0]}: the adapter beside the weights is not merged; merge it first if it is meant")
+        notices.append(
+            f"{adapters[0]}: the adapter beside the weights is not merged; merge it first if it is meant"
+        )
     return folder / chosen, tuple(notices)
 
 

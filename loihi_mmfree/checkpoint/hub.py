@@ -53,6 +53,6 @@ def fetch(model: str) -> Path:
     except Exception as error:  # of the library, of what it fetches with, and of the network under that
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{model}: no such file or folder here, and not fetched from the Hugging Face hub ({first}). Where there "
-            f"is a network: {by_hand}"
+            f"{model}: no such file or folder here, and not fetched from the Hugging Face hub ({first}). Where "
+            f"there is a network: {by_hand}"
         ) from error

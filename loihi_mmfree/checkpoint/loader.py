@@ -88,10 +88,11 @@ class Checkpoint:
         file, stored_name = self._sources[EMBEDDING if tied and name == HEAD else name]
         tensor = file.read(stored_name).to(torch.float32)
         _check_finite(tensor, name, file.source.path)
-        if is_projection(name) and tensor.abs().max().item() <= LARGEST_VANISHING_WEIGHT:
+        largest = tensor.abs().max().item()
+        if is_projection(name) and largest <= LARGEST_VANISHING_WEIGHT:
             raise CheckpointError(
-                f"{file.source.path}: {name} is zero throughout (largest magnitude {tensor.abs().max().item():g}), "
-                "so that it has no ternary scale; the file is damaged or the model untrained"
+                f"{file.source.path}: {name} is zero throughout (largest magnitude {largest:g}), so that "
+                "it has no ternary scale; the file is damaged or the model untrained"
             )
         if tied and name == HEAD and HEAD in self._sources:
             self._check_tie(tensor)
@@ -100,7 +101,7 @@ class Checkpoint:
         return tensor
 
     def ternary_density(self) -> dict[str, float]:
-        """Return the projections that are stored ternary already, with the share of their weights that is not zero.
+        """Return the projections that are stored ternary already, with the share of weights that are not zero.
 
         Of each only the first row is read, unless that row is ternary.
         """
@@ -189,7 +190,7 @@ def _exists(path: Path) -> bool:
 
 
 def _read_config(path: Path, files: list[WeightFile]) -> tuple[ModelConfig, tuple[Source, ...], list[str]]:
-    """The configuration, inside the weights or beside them, the files it came from, and what is to be said of it."""
+    """The configuration, inside the weights or beside them, the files it came from, and what is to be said."""
     folder = files[0].source.path.parent
     config_path, generation_path = folder / "config.json", folder / "generation_config.json"
     inside = next((file for file in files if file.config is not None), None)
@@ -198,7 +199,9 @@ def _read_config(path: Path, files: list[WeightFile]) -> tuple[ModelConfig, tupl
     if inside is not None and inside.config is not None:
         values, where = inside.config, f"{inside.source.path} (config)"
         if config_path.is_file():
-            notices.append(f"the configuration is the one inside {inside.source.path.name}, not {config_path.name}")
+            notices.append(
+                f"the configuration is the one inside {inside.source.path.name}, not {config_path.name}"
+            )
     elif config_path.exists():
         values, where = read_json(config_path, LARGEST_CONFIG_BYTES), str(config_path)
         used = (Source.of(config_path),)
@@ -217,7 +220,7 @@ def _read_config(path: Path, files: list[WeightFile]) -> tuple[ModelConfig, tupl
 
 
 def _with_generation(config: ModelConfig, path: Path) -> tuple[ModelConfig, str | None]:
-    """The configuration with the tokens that generation_config.json lets end a text, as generation by Hugging Face."""
+    """The configuration with the end tokens of generation_config.json, which Hugging Face goes by."""
     values: Mapping[str, Any] = read_json(path, LARGEST_CONFIG_BYTES)
     if values.get("eos_token_id") is None:
         return config, None

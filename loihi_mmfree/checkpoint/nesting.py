@@ -1,4 +1,4 @@
-"""Which part of what a PyTorch file holds is the model: a state dict may lie deep in the state of a training run."""
+"""Which part of a PyTorch file is the model: a state dict may lie deep in the state of a training run."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def find_model(content: Any, path: Path) -> ModelState:
     if not found:
         keys = listed([quoted(key) for key in list(content)[:LONGEST_LIST]])
         raise CheckpointError(
-            f"{path}: holds no tensors of a MatMul-free model; expected names like model.embeddings.weight, alone or "
-            f"within the state of a training run; found {keys or 'nothing'}"
+            f"{path}: holds no tensors of a MatMul-free model; expected names like model.embeddings.weight, alone "
+            f"or within the state of a training run; found {keys or 'nothing'}"
         )
     if len(found) > 1:
         raise CheckpointError(

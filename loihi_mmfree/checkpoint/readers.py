@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -163,14 +162,16 @@ class TorchFile:
         entry = self._entries[name]
         where = self.source.path
         if entry.size > LARGEST_PICKLE_BYTES:
-            raise CheckpointError(f"{where}: {_PICKLE} has {entry.size} bytes; at most {LARGEST_PICKLE_BYTES} are read")
+            raise CheckpointError(
+                f"{where}: {_PICKLE} has {entry.size} bytes; at most {LARGEST_PICKLE_BYTES} are read"
+            )
         content = self.source.read(content_offset(self.source, name, entry), entry.size).tobytes()
         try:
             return unpickle(content)
         except RefusedObjectError as error:
             raise CheckpointError(
-                f"{where}: holds Python objects other than tensors and plain values ({shown(str(error))}); refused, "
-                "and nothing of it was run. Save the model's state_dict() as .safetensors instead"
+                f"{where}: holds Python objects other than tensors and plain values ({shown(str(error))}); "
+                "refused, and nothing of it was run. Save the model's state_dict() as .safetensors instead"
             ) from error
         except ValueError as error:
             raise CheckpointError(f"{where}: damaged PyTorch file ({shown(str(error))}); copy it again") from error
@@ -178,7 +179,9 @@ class TorchFile:
     def _storage(self, view: StoredView) -> tuple[Entry, str]:
         name = f"{self._folder}data/{view.key}"
         if name not in self._entries:
-            raise CheckpointError(f"{self.source.path}: damaged PyTorch file, {quoted(name)} is missing; copy it again")
+            raise CheckpointError(
+                f"{self.source.path}: damaged PyTorch file, {quoted(name)} is missing; copy it again"
+            )
         return self._entries[name], name
 
     def _checked(self, name: str, view: StoredView) -> StoredView:
@@ -204,7 +207,9 @@ def _open_archive(source: Source) -> tuple[dict[str, Entry], str]:
     entries = read_directory(source)
     if any(name.endswith("/constants.pkl") for name in entries):
         raise CheckpointError(f"{source.path}: is a TorchScript program; save the model's state_dict() instead")
-    folders = [name.removesuffix(_PICKLE) for name in entries if name.count("/") == 1 and name.endswith(f"/{_PICKLE}")]
+    folders = [
+        name.removesuffix(_PICKLE) for name in entries if name.count("/") == 1 and name.endswith(f"/{_PICKLE}")
+    ]
     if len(folders) != 1:
         raise CheckpointError(f"{source.path}: damaged PyTorch file (no {_PICKLE} in it); copy it again")
     order = entries.get(f"{folders[0]}byteorder")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from loihi_mmfree.errors import CheckpointError
 from loihi_mmfree.files import open_regular, read_regular
 
-MOST_JSON_VALUES = 4 * 2**20
+MOST_JSON_VALUES = 2**20
 """In one file: each takes up to a hundred bytes of memory, however short it is written."""
 _CHUNK = 2**20
 
@@ -96,7 +97,7 @@ class Source:
         if left:
             raise self._changed()
 
-    def _open(self) -> BinaryIO:
+    def _open(self) -> io.BufferedReader:
         file = open_regular(self.path)
         found = os.fstat(file.fileno())
         if (found.st_size, found.st_mtime_ns) != (self.size, self.changed):

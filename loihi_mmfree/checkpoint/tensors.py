@@ -87,9 +87,7 @@ def canonical_names(names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     """
     unwrapped = {name: _unwrapped(name) for name in names}
     dropped = [part for part in WRAPPERS if any(part in name.split(".") for name in unwrapped)]
-    fronts = {
-        name.removesuffix(EMBEDDING) for name in unwrapped.values() if name.endswith(f".{EMBEDDING}")
-    }
+    fronts = {name.removesuffix(EMBEDDING) for name in unwrapped.values() if name.endswith(f".{EMBEDDING}")}
     if len(fronts) != 1 or EMBEDDING in unwrapped.values():
         return unwrapped, dropped
     (front,) = fronts

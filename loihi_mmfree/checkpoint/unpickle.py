@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-MOST_OPERATIONS = 2**20
-"""An optimizer's state of a model with 32 blocks takes a tenth."""
+MOST_OPERATIONS = 2**19
+"""An optimizer's state of a model with 32 blocks takes an eighth."""
 LONGEST_INTEGER_BYTES = 16
 MOST_DIMENSIONS = 8
 

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 
 LONGEST = 80
 MOST_LISTED = 20
+LONGEST_INTEGER_BITS = 256
+"""Longer ones tell nobody anything, and Python does not print the longest."""
 
 
 def shown(value: object) -> str:
     """Return a value of a file as it may stand in a message: cut, and without control characters."""
     if isinstance(value, str):
         text = value if value.isprintable() else ascii(value[:LONGEST])
-    elif value is None or isinstance(value, bool | int | float):
-        # Whole numbers of many digits cannot be printed.
-        text = f"a number of {value.bit_length()} bits" if _is_huge(value) else repr(value)
+    elif isinstance(value, int) and value.bit_length() > LONGEST_INTEGER_BITS:
+        text = f"a number of {value.bit_length()} bits"
+    elif value is None or isinstance(value, int | float):
+        text = repr(value)
     else:
         text = f"a {type(value).__name__}"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
@@ -29,7 +32,3 @@ def listed(items: Sequence[str], between: str = ", ", most: int = MOST_LISTED) -
     """Return items one after another; of a long list the first ones, and how many there are more."""
     more = len(items) - most
     return between.join(items if more <= 0 else [*items[:most], f"… and {more} more"])
-
-
-def _is_huge(value: object) -> bool:
-    return isinstance(value, int) and value.bit_length() > 512

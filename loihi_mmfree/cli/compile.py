@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def compile_command(
     checkpoint: Path = typer.Argument(
-        ..., metavar="CKPT", help="Hugging Face folder, .safetensors, .pt, .ckpt or .bin file, or owner/name on the hub."
+        ...,
+        metavar="CKPT",
+        help="Hugging Face folder, .safetensors, .pt, .ckpt or .bin file, or owner/name on the hub.",
     ),
     output: Path = typer.Option(..., "--output", "-o", metavar="NET", help="Folder to write."),
     act_bits: int | None = typer.Option(
@@ -55,7 +57,7 @@ def compile_command(
     ternary_scale: str | None = typer.Option(
         None,
         "--ternary-scale",
-        help="Scale of weights stored ternary already: absmean, as upstream computes it, or stored [default: absmean].",
+        help="Scale of weights stored ternary already: absmean, as upstream has it, or stored [default: absmean].",
     ),
     force: bool = typer.Option(False, "--force", help="Replace an existing network."),
     dump_ir: Path | None = typer.Option(

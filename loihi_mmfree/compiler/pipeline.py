@@ -142,9 +142,9 @@ def _ternary_notice(checkpoint: Checkpoint) -> tuple[str, ...]:
         return ()
     mean = sum(density.values()) / len(density)
     return (
-        f"{len(density)} projections are stored ternary already. Their scale is taken as upstream computes it, the "
-        f"mean magnitude, which is the stored one times the share of weights that are not zero (here {mean:.2f}); "
-        "--ternary-scale stored keeps the stored one",
+        f"{len(density)} projections are stored ternary already. Their scale is taken as upstream computes it, "
+        f"the mean magnitude, which is the stored one times the share of weights that are not zero (here "
+        f"{mean:.2f}); --ternary-scale stored keeps the stored one",
     )
 
 

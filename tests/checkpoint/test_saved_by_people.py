@@ -38,10 +38,16 @@ def optimizer_state(state):
     [
         (lambda state: {"epoch": 3, "model_state_dict": state}, "'model_state_dict'; not used: 'epoch'"),
         (lambda state: {"model": state, "config": {"lr": 1e-3}}, "'model'; not used: 'config'"),
-        (lambda state: {"run": {"best": {"weights": state}}, "step": torch.tensor(1)}, "'run' > 'best' > 'weights'"),
+        (
+            lambda state: {"run": {"best": {"weights": state}}, "step": torch.tensor(1)},
+            "'run' > 'best' > 'weights'",
+        ),
         (lambda state: {**state, "step": 7}, "at the top; not used: 'step'"),
         (lambda state: {"optimizer": optimizer_state(state), "net": OrderedDict(state)}, "'net'; not used: 'opt"),
-        (lambda state: {"state_dict": state, "milestones": Counter([3, 3, 5]), "rng": b"\x00\xff"}, "'state_dict'"),
+        (
+            lambda state: {"state_dict": state, "milestones": Counter([3, 3, 5]), "rng": b"\x00\xff"},
+            "'state_dict'",
+        ),
     ],
 )
 def test_the_model_within_the_state_of_a_training_run_is_found_and_said(folder, state, wrap, where):
@@ -145,7 +151,9 @@ def test_a_model_configuration_inside_goes_before_the_file_beside_and_is_said(fo
     torch.save({"config": values | {"rms_norm_eps": 1e-3}, "model": state}, folder / "model.pt")
     checkpoint = open_checkpoint(folder / "model.pt")
     assert checkpoint.config.rms_norm_eps == 1e-3
-    assert any("the configuration is the one inside model.pt, not config.json" in each for each in checkpoint.notices)
+    assert any(
+        "the configuration is the one inside model.pt, not config.json" in each for each in checkpoint.notices
+    )
 
 
 def test_a_configuration_inside_that_is_shared_without_end_is_refused_at_once(tmp_path, values, state):
