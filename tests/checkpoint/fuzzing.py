@@ -1,7 +1,7 @@
 """Compile mutated checkpoints, one after another: `python fuzzing.py FOLDER FIRST COUNT`.
 
-Run in a process of its own, so that a signal is seen and memory measured. Every checkpoint must compile or
-end in one of the package's own errors, and leave nothing but a whole network. Prints counts and the growth of memory as JSON.
+Run in a process of its own, so that a signal is seen and memory measured. Every checkpoint must compile or end in
+one of the package's own errors, and leave nothing but a whole network. Prints counts and the growth of memory.
 """
 
 from __future__ import annotations
