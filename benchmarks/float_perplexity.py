@@ -15,11 +15,12 @@ from loihi_mmfree.checkpoint import open_checkpoint
 from loihi_mmfree.errors import LoihiMmfreeError
 from loihi_mmfree.model.language_model import MatMulFreeLM, logits_function
 from loihi_mmfree.model.perplexity import perplexity
+from loihi_mmfree.text import tokenizer_json
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint", type=Path, help="folder with config.json, weights and tokenizer.json")
+    parser.add_argument("checkpoint", type=Path, help="folder with config.json, weights and tokenizer")
     parser.add_argument("text", type=Path, help="text file, UTF-8")
     parser.add_argument("--window", type=int, default=512, help="tokens in a window (default 512)")
     parser.add_argument("--windows", type=int, default=64, help="how many windows; 0 is all (default 64)")
@@ -28,8 +29,8 @@ def main(argv: list[str] | None = None) -> None:
     try:
         checkpoint = open_checkpoint(arguments.checkpoint)
         if checkpoint.tokenizer_path is None:
-            parser.error(f"{arguments.checkpoint}: no tokenizer.json")
-        tokenizer = Tokenizer.from_file(str(checkpoint.tokenizer_path))
+            parser.error(f"{arguments.checkpoint}: no tokenizer.json or tokenizer.model")
+        tokenizer = Tokenizer.from_str(tokenizer_json(checkpoint.tokenizer_path))
         text = arguments.text.read_text(encoding="utf-8").replace("<unk>", "unk")
         ids = tokenizer.encode(text, add_special_tokens=False).ids
         model = MatMulFreeLM.from_checkpoint(checkpoint).to(torch.device(arguments.device))

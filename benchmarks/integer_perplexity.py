@@ -69,7 +69,11 @@ def _integer_row(path: Path, bits: int, ids: np.ndarray, reference: float, windo
 def _tokens(checkpoint: Checkpoint, text: Path) -> np.ndarray:
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(checkpoint.tokenizer_path))
+    from loihi_mmfree.text import tokenizer_json
+
+    if checkpoint.tokenizer_path is None:
+        raise SystemExit(f"{checkpoint.path}: no tokenizer.json or tokenizer.model")
+    tokenizer = Tokenizer.from_str(tokenizer_json(checkpoint.tokenizer_path))
     content = text.read_text(encoding="utf-8").replace("<unk>", "unk")
     return np.array(tokenizer.encode(content, add_special_tokens=False).ids, dtype=np.int64)
 

@@ -69,7 +69,7 @@ def compile(
     Parameters
     ----------
     checkpoint : str or Path
-        Hugging Face folder, .safetensors, .pt or .bin file.
+        Hugging Face folder, .safetensors, .pt, .ckpt or .bin file, or the id of a model on the hub.
     output : str or Path
         Written whole or not at all.
     config : CompileConfig, optional
@@ -192,7 +192,7 @@ def run(
     sampler : Sampler, optional
         Greedy by default.
     stop_at_end_of_text : bool
-        Stop after the checkpoint's end-of-text token.
+        Stop after an end-of-text token of the checkpoint.
     on_token : callable, optional
         Called with each `Token` as it is chosen.
     logits : bool

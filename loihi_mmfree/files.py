@@ -1,9 +1,12 @@
-"""Files as every room reads and writes them: TOML with its place in errors, and files that appear whole."""
+"""Files as every room reads and writes them: regular ones, TOML with its place in errors, whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
+import stat
 import sys
 import uuid
 from collections.abc import Iterator
@@ -11,6 +14,40 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from loihi_mmfree.errors import UsageError
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a regular file for reading. A FIFO or a device is refused, not waited for; links are followed.
+
+    Raises
+    ------
+    OSError
+        There is no such file, or it is of another kind.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except ValueError as error:  # a name that no file can have
+        raise OSError(errno.EINVAL, str(error)) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Return the content of a regular file.
+
+    Raises
+    ------
+    OSError
+        There is no such file, it is of another kind, or it is larger than `limit` bytes.
+    """
+    with open_regular(path) as file:
+        content = file.read(limit + 1)
+        if len(content) > limit:
+            size = max(os.fstat(file.fileno()).st_size, len(content))
+            raise OSError(errno.EFBIG, f"{size} bytes; at most {limit} are read")
+    return content
 
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Text to token ids and back, through the checkpoint's own tokenizer.json, and words for numbers."""
+"""Text to token ids and back, through a checkpoint's own tokenizer.json or tokenizer.model; words for numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from loihi_mmfree.errors import CheckpointError, UsageError
+from loihi_mmfree.files import read_regular
+from loihi_mmfree.sentencepiece import convert
 
+LARGEST_TOKENIZER_BYTES = 256 * 2**20
 _REPLACEMENT = "\ufffd"
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 _LONGEST_CHARACTER = 4
@@ -22,28 +25,52 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+def tokenizer_json(path: Path) -> str:
+    """Return a tokenizer as the text of a tokenizer.json; a SentencePiece model (`.model`) is converted.
+
+    Raises
+    ------
+    CheckpointError
+        It cannot be read.
+    """
+    if path.suffix == ".model":
+        return convert(path)
+    try:
+        return read_regular(path, LARGEST_TOKENIZER_BYTES).decode("utf-8")
+    except OSError as error:
+        raise CheckpointError(f"{path}: not a readable tokenizer: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{path}: not a readable tokenizer: {error}") from error
+
+
 class Tokenizer:
-    """A Hugging Face tokenizer file.
+    """A tokenizer of Hugging Face or SentencePiece.
 
     Typed text is text: a `</s>` in it is four characters and never the special token.
 
     Parameters
     ----------
     path : Path
-        tokenizer.json.
+        tokenizer.json or tokenizer.model.
     """
 
     def __init__(self, path: Path) -> None:
         from tokenizers import Tokenizer as Backend
 
+        content = tokenizer_json(path)
         try:
-            self._backend: Any = Backend.from_file(str(path))
+            self._backend: Any = Backend.from_str(content)
         except Exception as error:  # the library raises plain Exception for every fault
             raise CheckpointError(f"{path}: not a readable tokenizer: {error}") from error
         self._backend.encode_special_tokens = True
         added = self._backend.get_added_tokens_decoder()
         self._special = {number: token.content for number, token in added.items() if token.special}
         self._falls_back = "ByteFallback" in json.dumps(json.loads(self._backend.to_str())["decoder"])
+
+    @property
+    def size(self) -> int:
+        """Number of tokens that it knows."""
+        return int(self._backend.get_vocab_size())
 
     def encode(self, text: str) -> list[int]:
         """Return token ids, with whatever the tokenizer itself adds in front.

@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loihi_mmfree.checkpoint.config import ModelConfig
-from loihi_mmfree.checkpoint.readers import SafetensorsFile, WeightFile, open_torch_file
+from loihi_mmfree.checkpoint.config import ALIASES, ModelConfig, unused_keys
+from loihi_mmfree.checkpoint.folder import find_weights
+from loihi_mmfree.checkpoint.hub import fetch, is_hub_id
+from loihi_mmfree.checkpoint.readers import WeightFile, open_weight_file
+from loihi_mmfree.checkpoint.source import Source, read_json
 from loihi_mmfree.checkpoint.tensors import (
     EMBEDDING,
     HEAD,
     StoredTensor,
-    canonical_name,
+    canonical_names,
     check_tensors,
     expected_shapes,
+    is_bookkeeping,
     is_projection,
 )
-from loihi_mmfree.errors import CheckpointError
+from loihi_mmfree.checkpoint.wording import listed, quoted, shown
+from loihi_mmfree.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
-# In the order in which Hugging Face looks for them.
-FOLDER_CANDIDATES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
-TORCH_SUFFIXES = (".pt", ".pth", ".bin")
-LARGEST_JSON_BYTES = 64 * 2**20
+TERNARY_SCALES = ("absmean", "stored")
+TOKENIZERS = ("tokenizer.json", "tokenizer.model")
+LARGEST_CONFIG_BYTES = 2**20
 # Upstream never scales a weight by more than 1e5, so a matrix within +-0.5e-5 becomes zeros only.
 LARGEST_VANISHING_WEIGHT = 0.5e-5
 
@@ -49,15 +48,22 @@ class Checkpoint:
     config : ModelConfig
         The shape of the model.
     tokenizer_path : Path or None
-        `tokenizer.json` beside the weights, if there is one.
-    hashed_files : tuple of Path
+        `tokenizer.json` beside the weights, or else `tokenizer.model`, if there is one.
+    hashed_files : tuple of Source
         The files that `sha256` covers, in its order.
+    notices : tuple of str
+        What was chosen where there was a choice, for the user to know.
+    ternary_scale : {"absmean", "stored"}
+        The scale of a projection that is stored ternary already: its mean magnitude, as upstream computes it, or
+        the one magnitude that its weights have.
     """
 
     path: Path
     config: ModelConfig
     tokenizer_path: Path | None
-    hashed_files: tuple[Path, ...]
+    hashed_files: tuple[Source, ...]
+    notices: tuple[str, ...]
+    ternary_scale: str
     _sources: Mapping[str, tuple[WeightFile, str]] = field(repr=False)
 
     def names(self) -> tuple[str, ...]:
@@ -67,60 +73,80 @@ class Checkpoint:
     def tensor(self, name: str) -> torch.Tensor:
         """Return one tensor as float32 on the CPU.
 
-        With tied embeddings `lm_head.weight` is the embedding.
+        With tied embeddings `lm_head.weight` is the embedding. Where the scale is to be the stored one, a
+        projection that is ternary already is divided by its density, so that its mean magnitude is that scale.
 
         Raises
         ------
         CheckpointError
-            It holds NaN or infinity, or it is a projection of which every ternary code would be zero.
+            It holds NaN or infinity, it is a projection of which every ternary code would be zero, or its file is
+            gone or changed.
         """
         import torch
 
         tied = self.config.tie_word_embeddings
         file, stored_name = self._sources[EMBEDDING if tied and name == HEAD else name]
-        # A copy, so that nothing refers to the file any more.
-        tensor = file.read(stored_name).detach().to(torch.float32, copy=True).contiguous()
-        _check_finite(tensor, name, file.path)
-        if is_projection(name) and tensor.abs().max().item() <= LARGEST_VANISHING_WEIGHT:
+        tensor = file.read(stored_name).to(torch.float32)
+        _check_finite(tensor, name, file.source.path)
+        largest = tensor.abs().max().item()
+        if is_projection(name) and largest <= LARGEST_VANISHING_WEIGHT:
             raise CheckpointError(
-                f"{file.path}: {name} is zero throughout (largest magnitude {tensor.abs().max().item():g}), "
-                "so that it has no ternary scale; the file is damaged or the model untrained"
+                f"{file.source.path}: {name} is zero throughout (largest magnitude {largest:g}), so that "
+                "it has no ternary scale; the file is damaged or the model untrained"
             )
         if tied and name == HEAD and HEAD in self._sources:
             self._check_tie(tensor)
+        if self.ternary_scale == "stored" and is_projection(name) and _is_ternary(tensor):
+            return tensor / (tensor.count_nonzero().item() / tensor.numel())
         return tensor
 
+    def ternary_density(self) -> dict[str, float]:
+        """Return the projections that are stored ternary already, with the share of weights that are not zero.
+
+        Of each only the first row is read, unless that row is ternary.
+        """
+        found = {}
+        for name in filter(is_projection, self.names()):
+            file, stored_name = self._sources[name]
+            if _is_ternary(file.read(stored_name, rows=1)):
+                tensor = file.read(stored_name)
+                if _is_ternary(tensor):
+                    found[name] = tensor.count_nonzero().item() / tensor.numel()
+        return found
+
     def sha256(self) -> str:
-        """Return the SHA-256 of the weight files, by name, and then config.json, as hexadecimal digits.
+        """Return the SHA-256 of the weight files, by name, and then their configuration, as hexadecimal digits.
 
         The length of each file goes in front of its content, so that no two splits hash alike.
         """
         digest = hashlib.sha256()
-        for path in self.hashed_files:
-            digest.update(path.stat().st_size.to_bytes(8, "little"))
-            with path.open("rb") as file:
-                while chunk := file.read(2**20):
-                    digest.update(chunk)
+        for source in self.hashed_files:
+            digest.update(source.size.to_bytes(8, "little"))
+            for chunk in source.chunks():
+                digest.update(chunk)
         return digest.hexdigest()
 
     def _check_tie(self, embedding: torch.Tensor) -> None:
         file, stored_name = self._sources[HEAD]
         if not file.read(stored_name).to(embedding.dtype).equal(embedding):
             raise CheckpointError(
-                f"{file.path}: tie_word_embeddings is true, but {HEAD} differs from {EMBEDDING}; "
+                f"{file.source.path}: tie_word_embeddings is true, but {HEAD} differs from {EMBEDDING}; "
                 "correct the one that is wrong"
             )
 
 
-def open_checkpoint(path: str | Path) -> Checkpoint:
+def open_checkpoint(path: str | Path, ternary_scale: str = "absmean") -> Checkpoint:
     """Open and check a checkpoint without reading its weights.
 
     Parameters
     ----------
     path : str or Path
-        A Hugging Face folder (`model.safetensors` or `pytorch_model.bin`, single or sharded), a
-        .safetensors file with config.json beside it, or a .pt, .pth or .bin file that holds a state
-        dict, with the configuration inside it or beside it.
+        A Hugging Face folder (`model.safetensors` or `pytorch_model.bin`, single or sharded) or one with a single
+        file of weights; a .safetensors, .pt, .pth, .bin or .ckpt file, with config.json beside it or the
+        configuration inside, a state dict alone or within the state of a training run; or the id of a model on the
+        Hugging Face hub, `owner/name`, which is fetched.
+    ternary_scale : {"absmean", "stored"}
+        See `Checkpoint`.
 
     Raises
     ------
@@ -129,90 +155,116 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     UnsupportedModelError
         The model is of a kind that is not supported.
     """
+    if ternary_scale not in TERNARY_SCALES:
+        raise UsageError(f"ternary_scale is {ternary_scale!r}; it must be one of {', '.join(TERNARY_SCALES)}")
+    given = path
     path = Path(path)
-    files = _open_weight_files(path)
-    folder = files[0].path.parent
-    config_path = folder / "config.json"
-    hashed_files = tuple(file.path for file in files)
-    if files[0].config is not None:
-        config = ModelConfig.from_dict(files[0].config, f"{files[0].path} (config)")
-    elif config_path.is_file():
-        config = ModelConfig.from_dict(_read_json(config_path), str(config_path))
-        hashed_files += (config_path,)
+    notices: list[str] = []
+    if not _exists(path):
+        if not is_hub_id(str(given)):
+            raise CheckpointError(f"{path}: no such file or folder; give a checkpoint folder or a weight file")
+        path = fetch(str(given))
+        notices.append(f"{given}: fetched from the hub, version {path.name}")
+    weights = find_weights(path)
+    files = [open_weight_file(each) for each in weights.paths]
+    notices += [*weights.notices, *(notice for file in files for notice in file.notices)]
+    config, config_files, said = _read_config(path, files)
+    sources, stored, renamed = _merge_catalogs(files)
+    check_tensors(stored, config, str(path))
+    notices += [*said, *renamed]
+    double = sum(tensor.dtype == "float64" for tensor in stored.values())
+    if double:
+        notices.append(f"{double} tensors of float64 are rounded to float32")
+    folder = weights.paths[0].parent
+    tokenizer = next((folder / name for name in TOKENIZERS if (folder / name).is_file()), None)
+    hashed = (*(file.source for file in files), *config_files)
+    return Checkpoint(path, config, tokenizer, hashed, tuple(notices), ternary_scale, sources)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        os.stat(path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _read_config(path: Path, files: list[WeightFile]) -> tuple[ModelConfig, tuple[Source, ...], list[str]]:
+    """The configuration, inside the weights or beside them, the files it came from, and what is to be said."""
+    folder = files[0].source.path.parent
+    config_path, generation_path = folder / "config.json", folder / "generation_config.json"
+    inside = next((file for file in files if file.config is not None), None)
+    notices = []
+    used: tuple[Source, ...] = ()
+    if inside is not None and inside.config is not None:
+        values, where = inside.config, f"{inside.source.path} (config)"
+        if config_path.is_file():
+            notices.append(
+                f"the configuration is the one inside {inside.source.path.name}, not {config_path.name}"
+            )
+    elif config_path.exists():
+        values, where = read_json(config_path, LARGEST_CONFIG_BYTES), str(config_path)
+        used = (Source.of(config_path),)
     else:
         raise CheckpointError(f"{path}: no config.json in {folder}; put the model's configuration there")
-    sources, stored = _merge_catalogs(files)
-    check_tensors(stored, config, str(path))
-    tokenizer_path = folder / "tokenizer.json"
-    return Checkpoint(path, config, tokenizer_path if tokenizer_path.is_file() else None, hashed_files, sources)
+    config = ModelConfig.from_dict(values, where)
+    notices += [f"{where}: {alias} is taken for {name}" for alias, name in ALIASES.items() if alias in values]
+    unused = unused_keys(values)
+    if unused:
+        notices.append(f"{where}: unknown and not used: {listed([quoted(name) for name in unused])}")
+    if generation_path.is_file():
+        config, said = _with_generation(config, generation_path)
+        if said:
+            used, notices = (*used, Source.of(generation_path)), [*notices, said]
+    return config, used, notices
 
 
-def _open_weight_files(path: Path) -> list[WeightFile]:
-    """Return the weight files behind a path, ordered by name."""
-    if path.is_dir():
-        found = next((path / name for name in FOLDER_CANDIDATES if (path / name).is_file()), None)
-        if found is None:
-            raise CheckpointError(f"{path}: no weights; expected one of {', '.join(FOLDER_CANDIDATES)}")
-        path = found
-    elif not path.is_file():
-        raise CheckpointError(f"{path}: no such file or folder; give a checkpoint folder or a weight file")
-    if path.name.endswith(".index.json"):
-        names = _shard_names(path)
-        open_file = SafetensorsFile if ".safetensors." in path.name else open_torch_file
-        return [open_file(path.parent / name) for name in names]
-    if path.suffix == ".safetensors":
-        return [SafetensorsFile(path)]
-    if path.suffix in TORCH_SUFFIXES:
-        return [open_torch_file(path)]
-    raise CheckpointError(
-        f"{path}: unknown kind of file; allowed: a folder, .safetensors, {', '.join(TORCH_SUFFIXES)}"
+def _with_generation(config: ModelConfig, path: Path) -> tuple[ModelConfig, str | None]:
+    """The configuration with the end tokens of generation_config.json, which Hugging Face goes by."""
+    values: Mapping[str, Any] = read_json(path, LARGEST_CONFIG_BYTES)
+    if values.get("eos_token_id") is None:
+        return config, None
+    merged = ModelConfig.from_dict({**config.to_dict(), "eos_token_id": values["eos_token_id"]}, str(path))
+    if merged.eos_token_id == config.eos_token_id:
+        return config, None
+    return (
+        replace(config, eos_token_id=merged.eos_token_id),
+        f"{path.name}: text ends with {merged.eos_token_id}, where config.json has {config.eos_token_id}",
     )
-
-
-def _shard_names(index: Path) -> list[str]:
-    """Return the shards that an index names, after checking that they are files of its own folder."""
-    weight_map = _read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{index}: no weight_map; the index is damaged")
-    names = set(map(str, weight_map.values()))
-    # Plain names only, on every system. A link of that name is followed: caches are built of links.
-    unsafe = sorted(name for name in names if name in ("", ".", "..") or set(name) & set("/\\:\0"))
-    if unsafe:
-        raise CheckpointError(f"{index}: shard names must be plain file names of the same folder, found {unsafe}")
-    missing = sorted(name for name in names if not (index.parent / name).is_file())
-    if missing:
-        raise CheckpointError(f"{index}: missing shards in {index.parent}: {', '.join(missing)}")
-    return sorted(names)
 
 
 def _merge_catalogs(
     files: list[WeightFile],
-) -> tuple[dict[str, tuple[WeightFile, str]], dict[str, StoredTensor]]:
-    """Return where each tensor is and what it is, by upstream name."""
+) -> tuple[dict[str, tuple[WeightFile, str]], dict[str, StoredTensor], list[str]]:
+    """Where each tensor is and what it is, by upstream name, and what was done to the names."""
+    catalogs = [(file, file.catalog()) for file in files]
+    names, dropped = canonical_names(name for _, catalog in catalogs for name in catalog)
     sources: dict[str, tuple[WeightFile, str]] = {}
     stored: dict[str, StoredTensor] = {}
-    for file in files:
-        for stored_name, tensor in file.catalog().items():
-            name = canonical_name(stored_name)
+    left = []
+    for file, catalog in catalogs:
+        for stored_name, tensor in catalog.items():
+            name = names[stored_name]
+            if is_bookkeeping(name, tensor):
+                left.append(quoted(name))
+                continue
             if name in sources:
-                raise CheckpointError(f"{file.path}: {name} occurs again, it is in {sources[name][0].path} too")
+                other = sources[name][0].source.path
+                raise CheckpointError(f"{file.source.path}: {shown(name)} occurs again, it is in {other} too")
             sources[name] = (file, stored_name)
             stored[name] = tensor
-    return sources, stored
+    notices = []
+    if dropped:
+        notices.append(f"wrappers left {listed([quoted(part) for part in dropped])} in names of tensors; dropped")
+    if left:
+        notices.append(f"buffers that enter no result are not read: {listed(sorted(left))}")
+    return sources, stored, notices
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file of reasonable size."""
-    try:
-        size = path.stat().st_size
-        if size > LARGEST_JSON_BYTES:
-            raise CheckpointError(f"{path}: {size} bytes; at most {LARGEST_JSON_BYTES} are read")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not readable as JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: holds a {type(content).__name__}; expected a JSON object")
-    return content
+def _is_ternary(tensor: torch.Tensor) -> bool:
+    """Whether all values are zero or of one magnitude."""
+    magnitudes = tensor.abs()
+    return bool(((magnitudes == 0) | (magnitudes == magnitudes.max())).all())
 
 
 def _check_finite(tensor: torch.Tensor, name: str, path: Path) -> None:

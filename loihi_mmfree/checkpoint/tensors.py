@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from loihi_mmfree.checkpoint.config import ModelConfig
+from loihi_mmfree.checkpoint.wording import listed, shown
 from loihi_mmfree.errors import CheckpointError, UnsupportedModelError
 
 EMBEDDING = "model.embeddings.weight"
 HEAD = "lm_head.weight"
-FLOAT_TYPES = ("float16", "bfloat16", "float32")
-# Left in front of every name by DataParallel and by torch.compile.
-WRAPPER_PREFIXES = ("module.", "_orig_mod.")
+FLOAT_BYTES: Mapping[str, int] = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+"""The element types that are read, and what they take."""
+# Left in names by DataParallel, torch.compile, activation checkpointing, and FSDP.
+WRAPPERS = ("module", "_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
+BOOKKEEPING = ("inv_freq", "position_ids", "num_batches_tracked", "n_averaged", "step")
+"""Last parts of the names of buffers that upstream never had and that enter no result of this model."""
+_OF_A_MODEL = re.compile(
+    r"(^|\.)(embeddings\.weight|lm_head\.(norm\.)?weight|lower_bounds|layers\.\d+\.(attn|mlp)(_norm)?\..*weight)$"
+)
+_PACKED = re.compile(r"^(u?int|bool|float8|[UI]\d|F8|BOOL)")
 
 
 @dataclass(frozen=True)
@@ -66,15 +75,36 @@ def is_projection(name: str) -> bool:
     return name == HEAD or name.endswith("_proj.weight")
 
 
-def canonical_name(name: str) -> str:
-    """Return the upstream name of a tensor that was saved from inside a wrapper module."""
-    while name.startswith(WRAPPER_PREFIXES):
-        name = name.split(".", 1)[1]
-    return name
+def is_of_a_model(name: str) -> bool:
+    """Whether a name, whatever wrappers it passed, could be of a tensor of `expected_shapes`."""
+    return _OF_A_MODEL.search(_unwrapped(name)) is not None
+
+
+def canonical_names(names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the upstream name of every stored name, and the parts of names that were dropped for that.
+
+    Wrapper modules leave parts anywhere in a name, a module around the model one in front of all of them.
+    """
+    unwrapped = {name: _unwrapped(name) for name in names}
+    dropped = [part for part in WRAPPERS if any(part in name.split(".") for name in unwrapped)]
+    fronts = {name.removesuffix(EMBEDDING) for name in unwrapped.values() if name.endswith(f".{EMBEDDING}")}
+    if len(fronts) != 1 or EMBEDDING in unwrapped.values():
+        return unwrapped, dropped
+    (front,) = fronts
+    return {stored: name.removeprefix(front) for stored, name in unwrapped.items()}, [*dropped, front.rstrip(".")]
+
+
+def _unwrapped(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
+
+
+def is_bookkeeping(name: str, tensor: StoredTensor) -> bool:
+    """Whether a tensor is a buffer that something around the model keeps, and no weight."""
+    return name.rsplit(".", 1)[-1] in BOOKKEEPING and len(tensor.shape) <= 2
 
 
 def check_tensors(found: Mapping[str, StoredTensor], config: ModelConfig, where: str) -> None:
-    """Raise one error that lists every tensor that is missing, unknown, or of the wrong shape or type.
+    """Raise one error that lists the tensors that are missing, unknown, or of the wrong shape or type.
 
     Raises
     ------
@@ -87,20 +117,36 @@ def check_tensors(found: Mapping[str, StoredTensor], config: ModelConfig, where:
     # A tied head may be stored once more under its own name.
     known = expected | ({HEAD: expected[EMBEDDING]} if config.tie_word_embeddings else {})
     unknown = sorted(found.keys() - known.keys())
-    convolutions = [name for name in unknown if "conv1d" in name]
+    convolutions = [shown(name) for name in unknown if "conv1d" in name]
     if convolutions:
         raise UnsupportedModelError(
-            f"{where}: short convolutions are not supported; the file holds {', '.join(convolutions)}"
+            f"{where}: short convolutions are not supported; the file holds {listed(convolutions)}"
         )
     problems = [f"missing: {name} {list(shape)}" for name, shape in expected.items() if name not in found]
-    problems += [f"unknown: {name} {list(found[name].shape)}" for name in unknown]
+    problems += [f"unknown: {shown(name)} {list(found[name].shape)}" for name in unknown]
     for name in known.keys() & found.keys():
         tensor = found[name]
         if tensor.shape != known[name]:
             problems.append(f"wrong shape: {name} is {list(tensor.shape)}, expected {list(known[name])}")
-        if tensor.dtype not in FLOAT_TYPES:
-            problems.append(f"wrong type: {name} is {tensor.dtype}; allowed: {', '.join(FLOAT_TYPES)}")
+        if tensor.dtype not in FLOAT_BYTES:
+            problems.append(f"wrong type: {name} is {tensor.dtype}; allowed: {', '.join(FLOAT_BYTES)}")
     if problems:
-        raise CheckpointError(
-            f"{where}: the tensors do not match the configuration\n  " + "\n  ".join(sorted(problems))
+        lines = [*_explanations(found, expected), listed(sorted(problems), "\n  ")]
+        raise CheckpointError(f"{where}: the tensors do not match the configuration\n  " + "\n  ".join(lines))
+
+
+def _explanations(found: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """What most likely happened, where that can be told."""
+    said = []
+    if HEAD in expected and HEAD not in found and EMBEDDING in found:
+        said.append(
+            f"{HEAD} is missing while tie_word_embeddings is false: if the head is the embedding, set "
+            "tie_word_embeddings to true in config.json; else the file is incomplete"
         )
+    packed = [name for name, tensor in found.items() if is_projection(name) and _PACKED.match(tensor.dtype)]
+    if packed:
+        said.append(
+            f"{packed[0]} looks packed or quantized already ({found[packed[0]].dtype}): expected are the float "
+            "weights of training, from which the ternary codes and their scale are computed"
+        )
+    return said

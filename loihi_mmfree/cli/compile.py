@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def compile_command(
     checkpoint: Path = typer.Argument(
-        ..., metavar="CKPT", help="Hugging Face folder, .safetensors, .pt or .bin file."
+        ...,
+        metavar="CKPT",
+        help="Hugging Face folder, .safetensors, .pt, .ckpt or .bin file, or owner/name on the hub.",
     ),
     output: Path = typer.Option(..., "--output", "-o", metavar="NET", help="Folder to write."),
     act_bits: int | None = typer.Option(
@@ -52,6 +54,11 @@ def compile_command(
     straddle: bool | None = typer.Option(
         None, "--straddle/--no-straddle", help="Let a block lie on several chips [default: no]."
     ),
+    ternary_scale: str | None = typer.Option(
+        None,
+        "--ternary-scale",
+        help="Scale of weights stored ternary already: absmean, as upstream has it, or stored [default: absmean].",
+    ),
     force: bool = typer.Option(False, "--force", help="Replace an existing network."),
     dump_ir: Path | None = typer.Option(
         None, "--dump-ir", metavar="DIR", help="Write the graph after every pass."
@@ -70,6 +77,7 @@ def compile_command(
         "objective": objective,
         "chips": chips,
         "straddle": straddle,
+        "ternary_scale": ternary_scale,
     }
     settings = _settings(config, act_bits, given)
     notices: list[str] = []

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from loihi_mmfree.checkpoint import TERNARY_SCALES
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.files import parse_toml
 from loihi_mmfree.place.placement import HEADS, OBJECTIVES
@@ -35,6 +36,9 @@ class CompileConfig:
         Use at most so many chips; 0 is as many as the system has.
     straddle : bool
         Let a block lie on more than one chip.
+    ternary_scale : {"absmean", "stored"}
+        Scale of projections that are stored ternary already: the mean magnitude, as upstream computes it, or the
+        magnitude stored.
     calibration_tokens : int
         How many tokens of calibration text choose the formats.
     golden_tokens : int
@@ -48,13 +52,20 @@ class CompileConfig:
     objective: str = "chips"
     chips: int = 0
     straddle: bool = False
+    ternary_scale: str = "absmean"
     calibration_tokens: int = 4096
     golden_tokens: int = 8
 
     def __post_init__(self) -> None:
         if not isinstance(self.chip, str) or not self.chip:
             raise UsageError(f"chip is {self.chip!r}; it must be the name of a system or of a TOML file")
-        for name, choices in (("weight_bits", WEIGHT_BITS), ("head", HEADS), ("objective", OBJECTIVES)):
+        choices_of = {
+            "weight_bits": WEIGHT_BITS,
+            "head": HEADS,
+            "objective": OBJECTIVES,
+            "ternary_scale": TERNARY_SCALES,
+        }
+        for name, choices in choices_of.items():
             if getattr(self, name) not in choices:
                 allowed = ", ".join(map(str, choices))
                 raise UsageError(f"{name} is {getattr(self, name)!r}; it must be one of {allowed}")

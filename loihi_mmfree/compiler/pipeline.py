@@ -42,6 +42,7 @@ from loihi_mmfree.place.lower_bound import require_room
 from loihi_mmfree.place.placement import Placement
 from loihi_mmfree.place.placer import place
 from loihi_mmfree.quantize.calibration import Calibration, calibrate, calibration_ids
+from loihi_mmfree.text import tokenizer_json
 
 Pass = Callable[[Graph], Graph]
 Progress = Callable[[str, int, int], None]
@@ -121,12 +122,13 @@ def compile_graph(
     chip = load_system(config.chip)
     require_room(checkpoint.config, chip, _request(config))
     report = progress or (lambda stage, done, total: None)
-    notices: tuple[str, ...] = ()
+    notices = (*checkpoint.notices, *_ternary_notice(checkpoint))
     if calibration is None:
         default = calibration_ids(
             checkpoint.tokenizer_path, checkpoint.config.vocab_size, config.calibration_tokens
         )
-        calibration, notices = default.ids, (default.warning,) if default.warning else ()
+        calibration = default.ids
+        notices += (default.warning,) if default.warning else ()
     golden_ids = np.asarray(calibration, dtype=np.int64).reshape(-1)[: config.golden_tokens]
     observer = _Observer(checkpoint, golden_ids, debugging or Debugging())
     calibrated = calibrate(checkpoint, calibration, config.quantization, partial(report, "calibrate"))
@@ -136,6 +138,19 @@ def compile_graph(
     )
     placement = _fit(graph, config, advisor)
     return Compiled(graph, Placed(chip, placement), calibrated, golden_ids, notices)
+
+
+def _ternary_notice(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """What is to be said of weights that are ternary already: their scale is not what upstream would compute."""
+    density = checkpoint.ternary_density()
+    if not density or checkpoint.ternary_scale == "stored":
+        return ()
+    mean = sum(density.values()) / len(density)
+    return (
+        f"{len(density)} projections are stored ternary already. Their scale is taken as upstream computes it, "
+        f"the mean magnitude, which is the stored one times the share of weights that are not zero (here "
+        f"{mean:.2f}); --ternary-scale stored keeps the stored one",
+    )
 
 
 def _request(config: CompileConfig) -> Request:
@@ -255,7 +270,7 @@ def compile_checkpoint(
     Parameters
     ----------
     source : str or Path
-        Hugging Face folder, .safetensors, .pt or .bin file.
+        Hugging Face folder, .safetensors, .pt, .ckpt or .bin file, or the id of a model on the hub.
     output : str or Path
         The folder to write.
     config : CompileConfig, optional
@@ -275,7 +290,7 @@ def compile_checkpoint(
     config = config or CompileConfig()
     target = Path(output)
     with atomic_folder(target, force) as folder, out_of_memory(f"compile {source}", MEMORY_ADVICE):
-        checkpoint = open_checkpoint(source)
+        checkpoint = open_checkpoint(source, config.ternary_scale)
         require_memory(_memory_at_least(checkpoint), f"compile {source}", MEMORY_ADVICE)
         compiled = compile_graph(checkpoint, config, calibration, progress, debugging)
         manifest = _manifest(checkpoint, config, compiled)
@@ -287,7 +302,7 @@ def compile_checkpoint(
             compiled.placed,
             config.to_toml(),
             golden,
-            checkpoint.tokenizer_path,
+            None if checkpoint.tokenizer_path is None else tokenizer_json(checkpoint.tokenizer_path),
         )
     return load_net(target, verify=False), compiled.notices
 

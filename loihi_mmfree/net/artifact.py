@@ -193,7 +193,7 @@ def write_net(
     placed: Placed,
     config_toml: str,
     golden: Mapping[str, np.ndarray],
-    tokenizer: Path | None,
+    tokenizer: str | None,
 ) -> None:
     """Write all files of a network into an existing folder.
 
@@ -210,8 +210,8 @@ def write_net(
         The settings as used.
     golden : mapping name -> array
         Token ids and integer messages.
-    tokenizer : Path, optional
-        tokenizer.json to take along.
+    tokenizer : str, optional
+        Content of the tokenizer.json to take along.
     """
     write_tensors(folder / WEIGHTS, graph.tensors)
     (folder / GRAPH).write_text(_json(graph_to_data(graph)))
@@ -223,7 +223,7 @@ def write_net(
     np.savez_compressed(buffer, **ordered)
     (folder / GOLDEN).write_bytes(buffer.getvalue())
     if tokenizer is not None:
-        shutil.copyfile(tokenizer, folder / TOKENIZER)
+        (folder / TOKENIZER).write_bytes(tokenizer.encode())
     files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
     tensors = {name: tensor_sha256(tensor) for name, tensor in sorted(graph.tensors.items())}
     complete = {"schema_version": SCHEMA_VERSION, **manifest, "files": files, "tensors": tensors}

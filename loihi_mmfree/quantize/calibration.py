@@ -193,7 +193,7 @@ def calibration_ids(
     Parameters
     ----------
     tokenizer_path : Path or None
-        A `tokenizer.json`.
+        A `tokenizer.json` or `tokenizer.model`.
     vocab_size : int
         Number of tokens of the model.
     tokens : int
@@ -218,9 +218,15 @@ def calibration_ids(
     if text is not None and not text.strip():
         raise UsageError("calibration: the text is empty")
     source = "built-in text" if text is None else "given text"
-    ids = Tokenizer(tokenizer_path).encode(_built_in_text() if text is None else text)
+    tokenizer = Tokenizer(tokenizer_path)
+    ids = tokenizer.encode(_built_in_text() if text is None else text)
     windows = _spread_windows(_checked_windows(np.array(ids), vocab_size)[0], tokens)
-    return CalibrationIds(windows, source)
+    padding = (
+        f"{vocab_size - tokenizer.size} of the model's {vocab_size} tokens have no text in the tokenizer"
+        if tokenizer.size < vocab_size
+        else None
+    )
+    return CalibrationIds(windows, source, padding)
 
 
 def ids_given(

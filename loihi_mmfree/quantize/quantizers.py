@@ -26,6 +26,8 @@ from loihi_mmfree.quantize.clipping import BINS, least_squares_format, magnitude
 SMALLEST_WEIGHT_SCALE = 1e-5
 # A site whose values all stay below this carries nothing; 2**-64 is far below every useful format.
 SMALLEST_MAXIMUM = 2.0**-64
+# Far above what any trained model sends; formats further apart have shifts that no register can do.
+LARGEST_MAXIMUM = 2.0**32
 # A finer unit means nothing beside the epsilon of 1e-6 inside a norm, whose square root is 2**-10, and constants
 # like that epsilon have to fit a register in units of its square.
 FINEST_FRACTION = 22
@@ -182,7 +184,7 @@ class CalibratedScaling(ParameterScaling):
         """End the calibration: take the format that suits what was seen. Nothing seen changes nothing."""
         self.collect_stats_steps = 0
         maximum = self.maximum.item()
-        if math.isfinite(maximum):
+        if -math.inf < maximum <= LARGEST_MAXIMUM:
             covering = covering_format(self.bits, maximum, self.headroom_bits)
             self.set_format(least_squares_format(self.histogram, covering) if self.clip else covering)
 
@@ -198,7 +200,7 @@ class CalibratedScaling(ParameterScaling):
         Raises
         ------
         CheckpointError
-            The calibration met values that are not finite.
+            The calibration met values that are not finite or absurdly large.
         UsageError
             The quantizer was not calibrated.
         """
@@ -224,8 +226,8 @@ class CalibratedScaling(ParameterScaling):
         if self.maximum.item() == -math.inf:
             raise UsageError(f"{self.site}: the quantizer is not calibrated; run a calibration through it")
         raise CheckpointError(
-            f"{self.site}: the calibration met a magnitude of {self.maximum.item()}; only finite values can "
-            "be quantized. Check the weights and norm gains that lead to this site"
+            f"{self.site}: the calibration met a magnitude of {self.maximum.item():g}; only finite values "
+            f"up to {LARGEST_MAXIMUM:g} can be quantized. Check the weights and norm gains that lead to this site"
         )
 
 

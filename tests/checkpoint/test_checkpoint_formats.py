@@ -118,6 +118,8 @@ def test_shards_may_be_links_as_in_a_download_cache(state, write_shards, tmp_pat
 def test_the_tokenizer_beside_the_weights_is_found(folder, state):
     save_file(state, folder / "model.safetensors")
     assert open_checkpoint(folder).tokenizer_path is None
+    (folder / "tokenizer.model").write_bytes(b"")
+    assert open_checkpoint(folder).tokenizer_path == folder / "tokenizer.model"
     (folder / "tokenizer.json").write_text("{}")
     assert open_checkpoint(folder).tokenizer_path == folder / "tokenizer.json"
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 
 from loihi_mmfree.checkpoint import PUBLISHED_CONFIGS, ModelConfig, expected_shapes, parameter_count
+from loihi_mmfree.checkpoint.config import unused_keys
 from loihi_mmfree.errors import CheckpointError, UnsupportedModelError
 
 
@@ -130,3 +132,52 @@ def test_values_that_make_no_sense_are_refused_by_name(values, name, value):
 def test_heads_that_do_not_divide_the_widened_channels_are_refused(values):
     with pytest.raises(CheckpointError, match="expand_ratio 12 is not a multiple of num_heads 8"):
         ModelConfig.from_dict(values | {"expand_ratio": 1.5, "num_heads": 8})
+
+
+def test_a_list_of_end_tokens_is_kept_whole(values):
+    config = ModelConfig.from_dict(values | {"eos_token_id": [2, 5, 2]})
+    assert config.eos_token_id == (2, 5)
+    assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert ModelConfig.from_dict(values | {"eos_token_id": [3]}).eos_token_id == 3
+
+
+@pytest.mark.parametrize("tokens", [[], [1, 11], [1, None], [True], list(range(11)) * 6])
+def test_a_list_of_end_tokens_that_makes_no_sense_is_refused(values, tokens):
+    with pytest.raises(CheckpointError, match="eos_token_id"):
+        ModelConfig.from_dict(values | {"eos_token_id": tokens})
+
+
+def test_norm_eps_is_another_name_of_rms_norm_eps(values):
+    assert ModelConfig.from_dict(values | {"norm_eps": 1e-2}).rms_norm_eps == 1e-2
+    both = {"norm_eps": 1e-5, "rms_norm_eps": 1e-5}
+    assert ModelConfig.from_dict(values | both).rms_norm_eps == 1e-5
+
+
+def test_two_names_of_one_thing_with_two_values_are_refused(values):
+    with pytest.raises(CheckpointError, match=r"norm_eps is 0\.01 and rms_norm_eps 1e-06"):
+        ModelConfig.from_dict(values | {"norm_eps": 1e-2, "rms_norm_eps": 1e-6})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("layer_norm_epsilon", 1e-5),
+        ("quantization_config", {"quant_method": "bitnet"}),
+        ("final_logit_softcapping", 30.0),
+        ("attention_bias", True),
+        ("embedding_multiplier", 12),
+    ],
+)
+def test_an_unknown_key_that_by_its_name_shapes_the_model_is_refused(values, name, value):
+    with pytest.raises(UnsupportedModelError, match=rf"unknown keys .*'{name}'"):
+        ModelConfig.from_dict(values | {name: value})
+
+
+@pytest.mark.parametrize("value", [None, False, 0, {}])
+def test_an_unknown_key_that_is_off_is_accepted(values, value):
+    assert unused_keys(values | {"attention_bias": value}) == []
+    ModelConfig.from_dict(values | {"attention_bias": value})
+
+
+def test_other_unknown_keys_are_named(values):
+    assert unused_keys(values | {"wandb_run": "x", "torch_dtype": "float16", "use_cache": True}) == ["wandb_run"]

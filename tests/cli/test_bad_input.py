@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 
 from loihi_mmfree.net.artifact import Net, file_sha256, load_net, tensor_sha256
@@ -144,6 +145,28 @@ def test_a_weight_that_is_no_number(call: Call, tiny_copy: Path, tmp_path: Path)
     called = call("compile", tiny_copy, "-o", tmp_path / "net")
     _refused(called, CHECKPOINT, "model.layers.2.attn.o_proj.weight")
     assert not (tmp_path / "net").exists()
+
+
+def test_what_was_chosen_in_a_checkpoint_is_told_on_the_console_and_in_json(
+    call: Call, tiny_copy: Path, tmp_path: Path
+) -> None:
+    weights = {name: torch.from_numpy(each) for name, each in load_file(tiny_copy / "model.safetensors").items()}
+    torch.save({"epoch": 3, "model_state_dict": weights}, tmp_path / "run.ckpt")
+    shutil.copy(tiny_copy / "config.json", tmp_path)
+    called = call("compile", tmp_path / "run.ckpt", "-o", tmp_path / "net", "--json")
+    assert called.code == 0
+    said = "run.ckpt: the model's tensors are those in 'model_state_dict'; not used: 'epoch'"
+    assert f"notice: {said}\n" in called.err
+    assert said in called.document["notices"]
+
+
+def test_the_id_of_a_model_that_cannot_be_fetched(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    called = call("compile", "owner/name", "-o", "net")
+    _refused(called, CHECKPOINT, "error: owner/name: no such file or folder here", "`hf download owner/name ")
 
 
 def test_another_architecture(call: Call, tiny_copy: Path, tmp_path: Path) -> None:

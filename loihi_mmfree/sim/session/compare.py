@@ -209,7 +209,7 @@ def _against_checkpoint(
     from loihi_mmfree.compiler.layers import layer_graph
     from loihi_mmfree.compiler.reference import evaluate_layers
 
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_checkpoint(path, net.manifest.get("config", {}).get("ternary_scale", "absmean"))
     formats = {site: QFormat(*each) for site, each in net.manifest["formats"].items()}
     fresh = run_passes(checkpoint, formats, net.placed.chip)
     reals = evaluate_layers(layer_graph(checkpoint.config), checkpoint, ids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -147,8 +147,8 @@ class TokenStream(Iterator[Token]):
     new_tokens : int
         At most so many; 0 only reads the prompt.
     sampler : Sampler
-    end_of_text : int, optional
-        Generation stops after this token.
+    end_of_text : collection of int
+        Generation stops after any of these tokens.
     tokenizer : Tokenizer, optional
         Makes their text.
     take : callable, optional
@@ -165,7 +165,7 @@ class TokenStream(Iterator[Token]):
         prompt_ids: NDArray[np.int64],
         new_tokens: int,
         sampler: Sampler,
-        end_of_text: int | None = None,
+        end_of_text: Collection[int] = (),
         tokenizer: Tokenizer | None = None,
         take: TakeLogits | None = None,
         keep_logits: bool = False,
@@ -277,7 +277,7 @@ class TokenStream(Iterator[Token]):
             token = self._sampler.choose(logits, self._backend.logit_scale)
             self._decode_seconds += time.perf_counter() - began
             self._new_ids.append(token)
-            last = token == self._end_of_text or len(self._new_ids) == self._new_tokens
+            last = token in self._end_of_text or len(self._new_ids) == self._new_tokens
             text = None if shown is None else shown.push(token) + (shown.finish() if last else "")
             self._text.append(text or "")
             yield Token(token, text)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loihi_mmfree.activity.observer import NOBODY, Observer
+from loihi_mmfree.checkpoint import as_tokens
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.files import replacing, require_output
 from loihi_mmfree.net.artifact import Net
@@ -48,10 +49,9 @@ def prompt_ids(net: Net, tokenizer: Tokenizer | None, prompt: Prompt) -> NDArray
     return check_ids(tokenizer.encode(prompt), net.vocab_size)
 
 
-def end_of_text(net: Net, stops: bool) -> int | None:
-    """Return the token that ends the network's texts, if generation stops there."""
-    end: int | None = net.manifest["model"].get("eos_token_id") if stops else None
-    return end
+def end_of_text(net: Net, stops: bool) -> tuple[int, ...]:
+    """Return the tokens that end the network's texts, if generation stops there."""
+    return as_tokens(net.manifest["model"].get("eos_token_id")) if stops else ()
 
 
 def open_stream(

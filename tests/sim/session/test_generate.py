@@ -200,3 +200,16 @@ def test_histograms_need_no_new_weights_for_a_token(
     assert result.activity is not None
     assert result.activity.histograms
     assert len(unpacked) == len(set(unpacked)) > 0
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_generation_ends_at_any_of_the_tokens_that_end_a_text(
+    tiny_net: Net, monkeypatch: pytest.MonkeyPatch, several: bool
+) -> None:
+    whole = loihi_mmfree.run(tiny_net, PROMPT, 12, backend="engine", stop_at_end_of_text=False).new_ids
+    third = whole[2]
+    unseen = next(token for token in range(tiny_net.vocab_size) if token not in whole)
+    # As the manifest of a network has it: one id, or a list.
+    monkeypatch.setitem(tiny_net.manifest["model"], "eos_token_id", [unseen, third] if several else third)
+    ended = loihi_mmfree.run(tiny_net, PROMPT, 12, backend="engine").new_ids
+    assert ended == whole[: whole.index(third) + 1]
