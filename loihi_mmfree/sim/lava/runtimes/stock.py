@@ -15,12 +15,12 @@ Ctrl-C and after a normal end, no OS process, thread or shared memory is left.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import Empty
 from typing import Any, NoReturn
 
@@ -55,16 +55,24 @@ class StockRuntime(NetworkRuntime):
     timeout_seconds : float
         The host waits this long without progress: no message for it, and no actor that computes (on Linux; on
         other systems, no message for it).
+    compile_config : mapping, optional
+        As for NetworkRuntime.
     """
 
-    def __init__(self, process: AbstractProcess, run_cfg: RunConfig, timeout_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        process: AbstractProcess,
+        run_cfg: RunConfig,
+        timeout_seconds: float = 60.0,
+        compile_config: Mapping[str, Any] | None = None,
+    ) -> None:
         self._timeout_seconds = timeout_seconds
         self._names: list[str] = []
         self.exception_q: list[Any] = []
         self._host_ports: list[CspSendPort | CspRecvPort] = []
         self._is_stopping = False
         self._was_paused = False
-        super().__init__(process, run_cfg)
+        super().__init__(process, run_cfg, compile_config)
 
     def start(self, run_condition: AbstractRunCondition) -> None:
         """Run under one of Lava's run conditions; a run that `begin` started is finished first."""
@@ -126,17 +134,28 @@ class StockRuntime(NetworkRuntime):
         return zip(self._names, self._messaging_infrastructure.actors, strict=False)
 
     def _raise_exceptions(self) -> None:
+        if not any(True for _ in self._exceptions()):
+            return
+        time.sleep(CHECK_SECONDS)  # Others that fail in the same time step report now, too.
+        found = list(self._exceptions())
+        said = [message for message, _ in found]
+        self.fail(said[0] if len(said) == 1 else f"{len(said)} processes failed: " + "; ".join(said), found[0][1])
+
+    def _exceptions(self) -> Iterator[tuple[str, Exception | None]]:
+        """What actors have reported: a message, and the exception if it could be sent."""
         for name, actor in self._named_actors():
             try:
                 reported = actor.exception
             except Exception as error:
-                self.fail(f"{name} failed with an exception that cannot be sent between OS processes: {error}")
-            if reported is not None:
-                self._fail_remotely(name, *reported)
-
-    def _fail_remotely(self, name: str, error: Exception, trace: str) -> NoReturn:
-        error.__cause__ = ActorTracebackError(trace)
-        self.fail(f"{name} failed: {type(error).__name__}: {error}", error)
+                actor._exception = (UnsendableError(str(error)), "")
+                reported = actor._exception
+            if reported is None:
+                continue
+            error, trace = reported
+            if isinstance(error, UnsendableError):
+                yield f"{name} failed with an exception that cannot be sent between OS processes: {error}", None
+            else:
+                yield _said(name, error), _caused(error, trace)
 
     def _await_exceptions(self) -> None:
         """Give the actor that caused what another one noticed the time to report."""
@@ -152,9 +171,23 @@ class StockRuntime(NetworkRuntime):
             self.fail("a process reported an error, but no exception")
         return response
 
-    def _stop_at_rest(self) -> None:
+    def _first_ready(self, ports: Sequence[CspRecvPort]) -> CspRecvPort:
+        watch = self.watch()
+        while True:
+            for port in ports:
+                if port.probe():
+                    return port
+            # Most often the first to answer; the others are looked at when it does not.
+            with contextlib.suppress(Empty):
+                ports[0]._queue.get(timeout=CHECK_SECONDS, peek=True)
+                return ports[0]
+            watch.check()
+
+    def _stop_services(self) -> None:
+        if self._is_running:
+            return  # Lava's service would not hear it before a process that waits for the host.
         self._is_stopping = True
-        super()._stop_at_rest()
+        super()._stop_services()
         deadline = time.monotonic() + GRACE_SECONDS
         for actor in self._messaging_infrastructure.actors:
             multiprocessing.Process.join(actor, max(0.0, deadline - time.monotonic()))
@@ -202,7 +235,7 @@ class StockRuntime(NetworkRuntime):
                 watch.check()
                 continue
             if error is not None:
-                self._fail_remotely(name, error, error.trace)
+                self.fail(_said(name, error), _caused(error, error.trace))
             return
 
     def _guard(self, port: CspSendPort | CspRecvPort) -> None:
@@ -212,6 +245,10 @@ class StockRuntime(NetworkRuntime):
             port._queue = GuardedQueue(port.size, self.watch)
         else:
             port._semaphore = GuardedSemaphore(port.size, self.watch)
+
+
+class UnsendableError(Exception):
+    """An actor's exception that cannot be sent between OS processes."""
 
 
 class ActorTracebackError(Exception):
@@ -291,7 +328,7 @@ class UninterruptedMultiProcessing(MultiProcessing):
             return super().build_actor(target_fn, builder, exception_q)
 
 
-@contextmanager
+@contextlib.contextmanager
 def interrupts_deferred() -> Iterator[None]:
     """Within this block Ctrl-C has no effect yet; in OS processes that are started here, it never has."""
     if threading.current_thread() is not threading.main_thread():
@@ -305,6 +342,15 @@ def interrupts_deferred() -> Iterator[None]:
         signal.signal(signal.SIGINT, earlier)
         if interrupts:
             signal.raise_signal(signal.SIGINT)
+
+
+def _said(name: str, error: Exception) -> str:
+    return f"{name} failed: {type(error).__name__}: {error}"
+
+
+def _caused(error: Exception, trace: str) -> Exception:
+    error.__cause__ = ActorTracebackError(trace)
+    return error
 
 
 def _kill(actor: SystemProcess) -> None:
