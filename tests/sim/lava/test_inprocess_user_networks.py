@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +72,7 @@ def test_a_process_of_a_second_domain_can_pause_the_run() -> None:
 @pytest.mark.parametrize("channel_size", [1, 64])
 @pytest.mark.parametrize("cyclic", [False, True])
 def test_two_domains_pause_wherever_they_are(turns: int, channel_size: int, cyclic: bool) -> None:
-    first, second = Closer("first", "") if cyclic else Ticker("first"), Ticker("second")
+    first, second = Closer("first", os.devnull) if cyclic else Ticker("first"), Ticker("second")
     if cyclic:
         second.s_out.connect(first.a_in)
     config = two_domains(first, second)
@@ -83,7 +84,6 @@ def test_two_domains_pause_wherever_they_are(turns: int, channel_size: int, cycl
         ticks = second.ticks.get()
         runtime.run(3)
         assert second.ticks.get().tolist() == [ticks + 3]
-        runtime.abort()
 
 
 def test_a_run_of_two_domains_goes_on_after_a_pause() -> None:
@@ -106,6 +106,19 @@ def test_a_process_beside_an_asynchronous_one_can_pause_the_run() -> None:
         runtime.start(RunContinuous())
         runtime.pause()
         assert drain.taken.get()[0] >= 10
+
+
+def test_a_process_pauses_that_waits_for_an_asynchronous_one() -> None:
+    # The asynchronous one is slow: the channel to it is full, and it takes nothing more once it has paused.
+    ticker, drain = Ticker("ticker"), Drain(looks=10)
+    ticker.s_out.connect(drain.a_in)
+    with InProcessRuntime(ticker, CONFIG, compile_config={"pypy_channel_size": 1}) as runtime:
+        for _ in range(3):
+            runtime.start(RunContinuous())
+            for _ in range(100):
+                runtime._scheduler.poll()
+            runtime.pause()
+        assert drain.taken.get()[0] >= 9
 
 
 def closers(file: Path, fails: tuple[bool, bool] = (False, False)) -> list[Closer]:

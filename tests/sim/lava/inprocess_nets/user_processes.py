@@ -136,10 +136,10 @@ class PyTickerModel(PyLoihiProcessModel):
 
 
 class Drain(AbstractProcess):
-    """Takes what comes without time steps, until it is told to stop or pause."""
+    """Takes what comes without time steps, each time that it has looked so often, until it is told to end."""
 
-    def __init__(self) -> None:
-        super().__init__(name="drain")
+    def __init__(self, looks: int = 1) -> None:
+        super().__init__(name="drain", looks=looks)
         self.a_in = InPort(shape=(1,))
         self.taken = Var(shape=(1,), init=0)
 
@@ -151,7 +151,9 @@ class PyDrainModel(PyAsyncProcessModel):
     taken: np.ndarray = LavaPyType(np.ndarray, np.int32)
 
     def run_async(self) -> None:
+        looks = 0
         while not (self.check_for_stop_cmd() or self.check_for_pause_cmd()):
-            if self.a_in.probe():
+            looks += 1
+            if self.a_in.probe() and looks % self.proc_params["looks"] == 0:
                 self.a_in.recv()
                 self.taken += 1
