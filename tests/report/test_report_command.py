@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from loihi_mmfree.cli.main import app
+from loihi_mmfree.cli.app import app
 from loihi_mmfree.errors import ArtifactError, UsageError
 from loihi_mmfree.net.artifact import Net
 

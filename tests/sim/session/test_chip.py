@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from loihi_mmfree import api
 from loihi_mmfree.activity.file import save_activity
-from loihi_mmfree.cli.main import app
+from loihi_mmfree.cli.app import app
 from loihi_mmfree.cost.board.profiler import Probes
 from loihi_mmfree.cost.expectation import expect
 from loihi_mmfree.errors import ArtifactError, BackendUnavailableError, MeasurementError

@@ -17,10 +17,13 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
+import resource
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from queue import Empty
 from typing import Any, NoReturn
 
@@ -31,9 +34,11 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.run_conditions import AbstractRunCondition
 from lava.magma.core.run_configs import RunConfig
 from lava.magma.runtime.message_infrastructure.multiprocessing import MultiProcessing, SystemProcess
+from lava.magma.runtime.message_infrastructure.shared_memory_manager import SharedMemoryManager
 from lava.magma.runtime.mgmt_token_enums import MGMT_RESPONSE, enum_equal
 
 from loihi_mmfree.errors import SimulationError
+from loihi_mmfree.interrupts import deferred
 from loihi_mmfree.sim.lava.runtimes.base import NetworkRuntime, describe
 
 CHECK_SECONDS = 0.1
@@ -41,6 +46,13 @@ CHECK_SECONDS = 0.1
 
 GRACE_SECONDS = 2.0
 """An actor gets this long to report its exception after another one noticed, and to exit after STOP."""
+
+
+HANDLES = 16
+"""Files that the host has open while it starts a network, beside those for each process and channel."""
+
+HANDLES_OF_PROCESS = 6
+"""Pipes to an OS process: for its end, for its exception, and for the host's wait until it is built."""
 
 
 class StockRuntime(NetworkRuntime):
@@ -74,6 +86,11 @@ class StockRuntime(NetworkRuntime):
         self._was_paused = False
         super().__init__(process, run_cfg, compile_config)
 
+    def initialize(self, node_cfg_idx: int = 0) -> None:
+        """Build and start all processes; on an error, none is left."""
+        self._require_file_handles()
+        super().initialize(node_cfg_idx)
+
     def start(self, run_condition: AbstractRunCondition) -> None:
         """Run under one of Lava's run conditions; a run that `begin` started is finished first."""
         if self._was_paused:
@@ -96,7 +113,7 @@ class StockRuntime(NetworkRuntime):
         self._is_started = self._is_running = False
         if self._messaging_infrastructure is None:
             return
-        with interrupts_deferred():
+        with deferred(signal.SIGINT):
             try:
                 for actor in self._messaging_infrastructure.actors:
                     _kill(actor)
@@ -129,6 +146,24 @@ class StockRuntime(NetworkRuntime):
     def processor_ticks(self) -> int:
         """Count the processor time that the actors have used, in ticks of the system's clock (0 if unknown)."""
         return sum(_processor_ticks(actor.pid) for actor in self._messaging_infrastructure.actors)
+
+    def _require_file_handles(self) -> None:
+        """Refuse a network for which this process may not open files enough: Lava would fail half-way."""
+        executable = self._executable
+        processes = len(executable.proc_builders) + len(executable.runtime_service_builders)
+        channels = len(executable.channel_builders) + len(executable.sync_channel_builders)
+        channels += sum(
+            getattr(process, name).external_pipe_flag
+            for process, builder in executable.proc_builders.items()
+            for name in builder.py_ports
+        )
+        needed = HANDLES + HANDLES_OF_PROCESS * processes + channels
+        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if needed > allowed:
+            raise SimulationError(
+                f"stock Lava opens about {needed} files for the {processes} OS processes of this network, and the "
+                f"system allows {allowed}: raise the limit (ulimit -n {needed}), or run it in one process"
+            )
 
     def _named_actors(self) -> Iterator[tuple[str, SystemProcess]]:
         return zip(self._names, self._messaging_infrastructure.actors, strict=False)
@@ -193,8 +228,8 @@ class StockRuntime(NetworkRuntime):
             multiprocessing.Process.join(actor, max(0.0, deadline - time.monotonic()))
 
     def _build_message_infrastructure(self) -> None:
-        with interrupts_deferred():
-            self._messaging_infrastructure = UninterruptedMultiProcessing()
+        with deferred(signal.SIGINT):
+            self._messaging_infrastructure = GuardedMultiProcessing()
             self._messaging_infrastructure.start()
 
     def _build_processes(self) -> None:
@@ -207,7 +242,7 @@ class StockRuntime(NetworkRuntime):
         super()._build_runtime_services()
 
     def _create_external_channels(self, proc: AbstractProcess, proc_builder: Any) -> None:
-        with interrupts_deferred():
+        with deferred(signal.SIGINT):
             super()._create_external_channels(proc, proc_builder)
             for name in proc_builder.py_ports:
                 port = getattr(proc, name)
@@ -217,7 +252,7 @@ class StockRuntime(NetworkRuntime):
                     self._guard(port.external_pipe_csp_recv_port)
 
     def _start_ports(self) -> None:
-        with interrupts_deferred():
+        with deferred(signal.SIGINT):
             super()._start_ports()
             for port in (*self.runtime_to_service, *self.service_to_runtime):
                 self._guard(port)
@@ -319,29 +354,38 @@ class GuardedSemaphore(threading.BoundedSemaphore):
         return True
 
 
-class UninterruptedMultiProcessing(MultiProcessing):
-    """Lava's own actors, but Ctrl-C, which a terminal sends to every process, reaches the host alone."""
+class GuardedMultiProcessing(MultiProcessing):
+    """Lava's own actors, but Ctrl-C, which a terminal sends to every process, reaches the host alone.
+
+    None of them outlives the host, however that ends; Python frees the shared memory when the last has gone.
+    """
+
+    def start(self) -> None:
+        """Start the server of the shared memory."""
+        self._smm = SharedMemoryManager()
+        self._smm._manager.start(end_with_parent)
 
     def build_actor(self, target_fn: Callable[..., None], builder: Any, exception_q: Any = None) -> SystemProcess:
         """Start an OS process."""
-        with interrupts_deferred():
-            return super().build_actor(target_fn, builder, exception_q)
+        with deferred(signal.SIGINT):
+            return super().build_actor(partial(_act, target_fn), builder, exception_q)
 
 
-@contextlib.contextmanager
-def interrupts_deferred() -> Iterator[None]:
-    """Within this block Ctrl-C has no effect yet; in OS processes that are started here, it never has."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    interrupts: list[int] = []
-    earlier = signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, earlier)
-        if interrupts:
-            signal.raise_signal(signal.SIGINT)
+def end_with_parent() -> None:
+    """In an OS process that was forked: end it when the one that forked it is gone."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="ends with the host", daemon=True).start()
+
+
+def _act(target: Callable[..., None], **options: Any) -> None:
+    end_with_parent()
+    target(**options)
 
 
 def _said(name: str, error: Exception) -> str:
