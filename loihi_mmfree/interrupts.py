@@ -15,6 +15,9 @@ ENDING = signal.SIGINT, signal.SIGTERM
 class ProgramEnd:
     """What a program does with SIGINT and SIGTERM: it leaves by SystemExit, with 128 + the signal's number.
 
+    Modules catch that where they try in an `except:` whether another can be imported, and go on. So from then on each
+    import of another module leaves again.
+
     Attributes
     ----------
     number : int, optional
@@ -32,17 +35,19 @@ class ProgramEnd:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Note the signal and leave."""
         self.number = number
-        self.leave()
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+        self.find_spec()
 
-    def leave(self) -> None:
-        """Leave if a signal came: code of others may have caught what it raised."""
+    def find_spec(self, *_: object) -> None:
+        """Leave if a signal came. Python asks this for every module that is not imported yet."""
         if self.number is not None:
             sys.exit(128 + self.number)
 
 
 @contextlib.contextmanager
 def deferred(*signals: signal.Signals) -> Iterator[None]:
-    """Within this block these signals have no effect yet; in OS processes that are started here, they never have."""
+    """Within this block these signals have no effect yet; in OS processes started here, they never have."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -63,13 +68,14 @@ def deferred(*signals: signal.Signals) -> Iterator[None]:
 def importing() -> Iterator[None]:
     """Within this block modules are imported that take seconds: an interrupt must not leave half of them.
 
-    In a notebook the interrupt waits for the end of the block, for half a torch cannot be imported again. A program
-    (see ProgramEnd) ends at once; where an `except:` of a module has caught that, it ends with the block.
+    In a notebook the interrupt waits for the end of the block, for half a torch cannot be imported again. A
+    program (see ProgramEnd) ends at once; where an `except:` of a module has caught that, it ends with the block.
     """
     handler = signal.getsignal(signal.SIGINT)
     if not isinstance(handler, ProgramEnd):
         with deferred(signal.SIGINT):
             yield
         return
+    handler.find_spec()
     yield
-    handler.leave()
+    handler.find_spec()

@@ -13,7 +13,7 @@ from pathlib import Path
 from loihi_mmfree.errors import OutOfMemoryError
 
 NUMPY_BYTES, NUMPY_THREAD_BYTES = 100 * 10**6, 16 * 10**6
-"""Address space that importing NumPy takes, and with each thread of OpenBLAS; measured. With less it may never end."""
+"""Address space that importing NumPy takes, and each thread of OpenBLAS; measured. With less it may never end."""
 _MEMORY = Path("/proc/meminfo")
 _PROCESS = Path("/proc/self/status")
 _MAPS = Path("/proc/self/maps")

@@ -1,4 +1,4 @@
-"""Scratch folders beside what will take the place of something: held while in use, and swept when their owner died."""
+"""Scratch folders beside what they will replace: held while in use, and swept when their owner has died."""
 
 from __future__ import annotations
 

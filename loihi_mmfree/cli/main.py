@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
@@ -37,8 +38,11 @@ def main() -> None:
         if end.number is None:
             raise
         # Whatever was raised: modules turn what an interrupt raises in their import into errors of their own.
-        print("interrupted; nothing was left half done", file=sys.stderr)
-        sys.exit(128 + end.number)
+        with contextlib.suppress(OSError):
+            print("interrupted; nothing was left half done", file=sys.stderr, flush=True)
+            sys.stdout.flush()
+        # All is undone. Python's own end would take seconds with torch loaded, and may stumble over half an import.
+        os._exit(128 + end.number)
     finally:
         # From here on there is nothing to undo, and handlers in Python would print tracebacks.
         for each in ENDING:

@@ -120,7 +120,8 @@ class DirectInPort(PyInPortVectorDense):
 class SharedOutPort(PyOutPortVectorDense):
     """Sends one read-only copy to all receivers, who may share it: stock ports have every channel make its own.
 
-    An array that owns its memory and is read-only is sent itself: no ProcessModel of ours makes it writeable again.
+    An array that owns its memory and is read-only is sent itself: no ProcessModel of ours makes it writeable
+    again.
     """
 
     def __init__(self, *arguments: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 from loihi_mmfree.checkpoint import Checkpoint, open_checkpoint
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.qformat import QFormat
-from loihi_mmfree.quantize.libraries import import_libraries
 from loihi_mmfree.quantize.config import QuantizationConfig
+from loihi_mmfree.quantize.libraries import import_libraries
 from loihi_mmfree.quantize.parameters import gate_lower_bounds
 from loihi_mmfree.text import Tokenizer
 

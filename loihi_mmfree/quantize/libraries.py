@@ -42,7 +42,7 @@ def import_libraries() -> None:
 
 
 class _NoCompiler(ModuleType):
-    """Says for torch's compiler that nothing is being compiled, which is all that Brevitas asks when it is imported.
+    """Says for torch's compiler that nothing is being compiled, which is all that Brevitas asks in its import.
 
     For that answer it would import the compiler, a thousand modules and a folder for temporary files, inside an
     `except:` that also takes Ctrl-C. Whoever asks for anything else gets the compiler.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from lava.magma.core.run_configs import Loihi2SimCfg
+from lava.proc.io.sink import RingBuffer
 from lava.proc.sparse.process import Sparse
 from scipy.sparse import csr_matrix
 from user_processes import Drawer, Layout, Learner
@@ -57,7 +58,6 @@ def test_sparse_weights_of_the_host_stay_as_they_are() -> None:
 @BOTH
 def test_every_process_draws_from_where_the_host_was(runtime_class: type[NetworkRuntime]) -> None:
     first, second = Drawer(), Drawer()
-    second.also = first  # Not a connection: each network is its own.
     np.random.normal()  # Half of a pair: the other half is next.
     state = np.random.get_state()
     expected = [np.random.normal() for _ in range(5)]
@@ -85,10 +85,8 @@ def test_two_processes_and_the_host_draw_independently() -> None:
 
 
 def test_processes_of_one_network_draw_the_same() -> None:
-    from lava.proc.io.sink import RingBuffer  # Connects the two: Lava finds a network by its connections.
-
     first, second = Drawer(), Drawer()
-    sink = RingBuffer(shape=(2,), buffer=4)
+    sink = RingBuffer(shape=(2,), buffer=4)  # Connects the two: Lava finds a network by its connections.
     first.out.connect(sink.a_in)
     second.out.connect(sink.a_in)
     with InProcessRuntime(sink, Loihi2SimCfg(select_tag="floating_pt")) as runtime:

@@ -190,7 +190,9 @@ def raised_in_a_thread(action: Callable[[], Any]) -> Exception | None:
     return raised[0] if raised else None
 
 
-@pytest.mark.parametrize("what", ["run", "begin", "pause", "wait", "stop", "abort", "get", "set", "send", "receive"])
+@pytest.mark.parametrize(
+    "what", ["run", "begin", "pause", "wait", "stop", "abort", "get", "set", "send", "receive"]
+)
 def test_another_thread_is_refused_and_the_network_goes_on(what: str) -> None:
     adder = Adder()
     with InProcessRuntime(adder, CONFIG) as runtime:

@@ -187,10 +187,10 @@ def test_a_damaged_activity_is_refused_before_a_board_is_held(net_copy: Path, re
         raise AssertionError("a board was opened")
 
     (net_copy / "report").mkdir()
-    (net_copy / "report" / "activity.json").write_text("{")
+    (net_copy / "report" / "activity.npz").write_text("{")
     net = api.load(net_copy)
     register(roles(net), {"mine": hold})
-    with pytest.raises(ArtifactError, match=r"activity\.json"):
+    with pytest.raises(ArtifactError, match=r"activity\.npz"):
         api.profile(net, [1, 2, 3], 4)
 
 

@@ -44,8 +44,8 @@ class NetworkRuntime(Runtime):
     run_cfg : RunConfig
         Chooses the ProcessModels.
     compile_config : mapping, optional
-        Settings of Lava's compiler, such as `pypy_channel_size`, the messages that a channel holds. Its watchdogs have
-        no effect: these runtimes look after a network themselves.
+        Settings of Lava's compiler, such as `pypy_channel_size`, the messages that a channel holds. Its watchdogs
+        have no effect: these runtimes look after a network themselves.
 
     Raises
     ------

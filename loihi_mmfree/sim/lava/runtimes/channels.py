@@ -3,8 +3,8 @@
 The ports keep the contract of `lava.magma.compiler.channels.pypychannel`: a channel has a size, a send to a
 full channel and a receive from an empty one block, a message has the channel's shape and is cast to its type,
 and nobody changes it behind the receiver's back: the receiver gets a copy in C order that is its own, whatever the
-sender made of its array. Our own ProcessModels do without the copies. What one of them shares it will never change,
-and what one of them takes it will not change either.
+sender made of its array. Our own ProcessModels do without the copies. What one of them shares it will never
+change, and what one of them takes it will not change either.
 """
 
 from __future__ import annotations

@@ -72,7 +72,9 @@ def _own_channels(process: AbstractProcess, infrastructure: InProcessInfrastruct
         channel = kind(infrastructure, ours.name, other.name, ours.shape, ours.d_type, ours.size)
         ends = channel.src_port, channel.dst_port
         host_end, model_end = ends if isinstance(ours, CspSendPort) else ends[::-1]
-        direction = f"{process.name} -> the host" if isinstance(ours, CspRecvPort) else f"the host -> {process.name}"
+        direction = (
+            f"{process.name} -> the host" if isinstance(ours, CspRecvPort) else f"the host -> {process.name}"
+        )
         host_end.label = model_end.label = direction
         setattr(process, name, host_end)
         replaced[id(other)] = model_end

@@ -17,12 +17,12 @@ Lava in the same interpreter is not touched.
 
 Whatever goes wrong is a SimulationError that names the process: an exception in a ProcessModel (its cause)
 with the time step, or a deadlock with the processes and ports that wait. The network runs only while its host
-waits for it (in `run`, `wait`, `receive`, `send`, `pause`, `stop`, `var.get`), in the thread that built it. The stock
-counterpart with the same interface is `loihi_mmfree.sim.lava.runtimes.stock.StockRuntime`.
+waits for it (in `run`, `wait`, `receive`, `send`, `pause`, `stop`, `var.get`), in the thread that built it. The
+stock counterpart with the same interface is `loihi_mmfree.sim.lava.runtimes.stock.StockRuntime`.
 
-Stock Lava forks, so that a ProcessModel has the parameters of its process, and the state of `np.random`, as they were
-then, for itself. Here it gets copies. What a fork copies too and this does not: attributes of classes and modules, the
-`random` module of Python, and parameters that cannot be copied, such as locks and open files.
+Stock Lava forks, so that a ProcessModel has the parameters of its process, and the state of `np.random`, as they
+were then, for itself. Here it gets copies. What a fork copies too and this does not: attributes of classes and
+modules, the `random` module of Python, and parameters that cannot be copied, such as locks and open files.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from loihi_mmfree.sim.lava.runtimes.fork import give_own_copies
 from loihi_mmfree.sim.lava.runtimes.scheduler import Actor, DeadlockError, Scheduler, failures_named
 
 STOP_SECONDS = 10.0
-"""A network that is stopped in the middle of a run gets this long to end its time step; then it ends where it is."""
+"""A network that is stopped in a run gets this long to end its time step; then it ends where it is."""
 
 
 class InProcessRuntime(NetworkRuntime):
@@ -143,7 +143,7 @@ class InProcessRuntime(NetworkRuntime):
         self._forget_pause()
 
     def _forget_pause(self) -> None:
-        """Clear what Lava's services set when they pause in a run and never clear: they would report no end again."""
+        """Clear what Lava's services set in a pause and never clear: they would report no end of a run again."""
         for service in self._services:
             service.pausing = False
 

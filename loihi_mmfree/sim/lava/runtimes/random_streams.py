@@ -1,8 +1,8 @@
 """NumPy's global random numbers, a stream of their own for each actor.
 
-Stock Lava forks an OS process for every ProcessModel, and with it the state of `np.random`: each draws from where the
-host was at the fork, whatever the others draw. Within one OS process the state is exchanged with the actor that
-runs, but only from the first time that it draws: most never do.
+Stock Lava forks an OS process for every ProcessModel, and with it the state of `np.random`: each draws from where
+the host was at the fork, whatever the others draw. Within one OS process the state is exchanged with the actor
+that runs, but only from the first time that it draws: most never do.
 """
 
 from __future__ import annotations

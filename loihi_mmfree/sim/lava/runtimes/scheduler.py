@@ -249,7 +249,9 @@ class Scheduler:
         self._running = actor
         control = actor.greenlet
         if control is None:
-            control = actor.greenlet = self._idle.pop() if self._idle else greenlet(self._work, self._host.greenlet)
+            control = actor.greenlet = (
+                self._idle.pop() if self._idle else greenlet(self._work, self._host.greenlet)
+            )
         control.switch()
 
     def _return_to_host(self) -> None:

@@ -181,9 +181,8 @@ class StockRuntime(NetworkRuntime):
         for name, actor in self._named_actors():
             try:
                 reported = actor.exception
-            except Exception as error:
-                actor._exception = (UnsendableError(str(error)), "")
-                reported = actor._exception
+            except Exception as unsendable:
+                reported = actor._exception = (UnsendableError(str(unsendable)), "")
             if reported is None:
                 continue
             error, trace = reported

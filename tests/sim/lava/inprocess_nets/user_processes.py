@@ -89,11 +89,10 @@ class PyCloserModel(PyLoihiProcessModel):
 
 
 class Layout(AbstractProcess):
-    """Sends a matrix in Fortran order, read-only at first, and writes to it afterwards; hands on what it receives."""
+    """Sends a matrix in Fortran order, read-only at first, and writes to it afterwards."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.a_in = InPort(shape=(2, 3))
         self.out = OutPort(shape=(2, 3))
         self.out.flag_external_pipe()
 
@@ -101,7 +100,6 @@ class Layout(AbstractProcess):
 @implements(proc=Layout, protocol=LoihiProtocol)
 @requires(CPU)
 class PyLayoutModel(PyLoihiProcessModel):
-    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
     out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
     def run_spk(self) -> None:
