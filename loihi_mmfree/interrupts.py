@@ -15,7 +15,7 @@ ENDING = signal.SIGINT, signal.SIGTERM
 class ProgramEnd:
     """What a program does with SIGINT and SIGTERM: it leaves by SystemExit, with 128 + the signal's number.
 
-    Modules catch that where they try in an `except:` whether another can be imported, and go on. So from then on each
+    Modules that try in an `except:` whether another can be imported catch that, and go on. So from then on each
     import of another module leaves again.
 
     Attributes

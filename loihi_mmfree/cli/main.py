@@ -41,7 +41,7 @@ def main() -> None:
         with contextlib.suppress(OSError):
             print("interrupted; nothing was left half done", file=sys.stderr, flush=True)
             sys.stdout.flush()
-        # All is undone. Python's own end would take seconds with torch loaded, and may stumble over half an import.
+        # All is undone. Python's own end takes seconds with torch loaded, and may stumble over half an import.
         os._exit(128 + end.number)
     finally:
         # From here on there is nothing to undo, and handlers in Python would print tracebacks.
