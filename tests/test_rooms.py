@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "loihi_mmfree"
 
 FLOORS = (
-    ("errors", "version", "defaults"),
-    ("files", "memory", "text", "progress"),
+    ("errors", "version", "defaults", "interrupts"),
+    ("files", "memory", "scratch", "text", "progress"),
     ("checkpoint", "fixedpoint", "loihi2"),
     ("model", "ir", "quantize"),
     ("place",),

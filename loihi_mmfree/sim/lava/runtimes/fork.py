@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix
 
 from loihi_mmfree.processes.scheduled import LeanModel
 from loihi_mmfree.sim.lava.runtimes.channels import ChannelFromHost, ChannelToHost, InProcessInfrastructure
+from loihi_mmfree.sim.lava.runtimes.stock_processes import end_thread
 
 
 def give_own_copies(executable: Executable, infrastructure: InProcessInfrastructure) -> None:
@@ -78,7 +79,7 @@ def _own_channels(process: AbstractProcess, infrastructure: InProcessInfrastruct
         host_end.label = model_end.label = direction
         setattr(process, name, host_end)
         replaced[id(other)] = model_end
-        _end(ours)
+        end_thread(ours)
     if replaced:
         for infrastructure_of_process in vars(process).values():
             if isinstance(infrastructure_of_process, MultiProcessing):
@@ -93,11 +94,3 @@ def _values(parameters: Any) -> list[Any]:
 
 def _ports(values: list[Any]) -> Iterator[CspSendPort | CspRecvPort]:
     return (value for value in values if isinstance(value, CspSendPort | CspRecvPort))
-
-
-def _end(port: CspSendPort | CspRecvPort) -> None:
-    """End the thread of a port that was started, and let go of its shared memory."""
-    port.join()
-    if port.thread is not None:
-        port.thread.join()
-    port._array = []

@@ -17,13 +17,11 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import resource
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from queue import Empty
 from typing import Any, NoReturn
 
@@ -33,19 +31,23 @@ from lava.magma.core.process.ports.ports import InPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.run_conditions import AbstractRunCondition
 from lava.magma.core.run_configs import RunConfig
-from lava.magma.runtime.message_infrastructure.multiprocessing import MultiProcessing, SystemProcess
-from lava.magma.runtime.message_infrastructure.shared_memory_manager import SharedMemoryManager
+from lava.magma.runtime.message_infrastructure.multiprocessing import SystemProcess
 from lava.magma.runtime.mgmt_token_enums import MGMT_RESPONSE, enum_equal
 
 from loihi_mmfree.errors import SimulationError
 from loihi_mmfree.interrupts import deferred
 from loihi_mmfree.sim.lava.runtimes.base import NetworkRuntime, describe
+from loihi_mmfree.sim.lava.runtimes.stock_processes import (
+    GRACE_SECONDS,
+    GuardedMultiProcessing,
+    end_thread,
+    exit_reason,
+    kill,
+    processor_ticks,
+)
 
 CHECK_SECONDS = 0.1
 """The host looks after the actors this often while it waits."""
-
-GRACE_SECONDS = 2.0
-"""An actor gets this long to report its exception after another one noticed, and to exit after STOP."""
 
 
 HANDLES = 16
@@ -116,9 +118,9 @@ class StockRuntime(NetworkRuntime):
         with deferred(signal.SIGINT):
             try:
                 for actor in self._messaging_infrastructure.actors:
-                    _kill(actor)
+                    kill(actor)
                 for port in self._host_ports:
-                    _end_thread(port)
+                    end_thread(port)
             finally:
                 self._messaging_infrastructure.smm.shutdown()
 
@@ -136,7 +138,7 @@ class StockRuntime(NetworkRuntime):
             self._await_exceptions()
         # Killed before failed before exited: the later ones are consequences of the earlier.
         name, code = min(ended, key=lambda actor: (actor[1] == 0, actor[1]))
-        self.fail(f"{name} ended unexpectedly, {_exit_reason(code)}")
+        self.fail(f"{name} ended unexpectedly, {exit_reason(code)}")
 
     def fail(self, message: str, cause: BaseException | None = None) -> NoReturn:
         """End all and raise SimulationError."""
@@ -145,7 +147,7 @@ class StockRuntime(NetworkRuntime):
 
     def processor_ticks(self) -> int:
         """Count the processor time that the actors have used, in ticks of the system's clock (0 if unknown)."""
-        return sum(_processor_ticks(actor.pid) for actor in self._messaging_infrastructure.actors)
+        return sum(processor_ticks(actor.pid) for actor in self._messaging_infrastructure.actors)
 
     def _require_file_handles(self) -> None:
         """Refuse a network for which this process may not open files enough: Lava would fail half-way."""
@@ -353,40 +355,6 @@ class GuardedSemaphore(threading.BoundedSemaphore):
         return True
 
 
-class GuardedMultiProcessing(MultiProcessing):
-    """Lava's own actors, but Ctrl-C, which a terminal sends to every process, reaches the host alone.
-
-    None of them outlives the host, however that ends; Python frees the shared memory when the last has gone.
-    """
-
-    def start(self) -> None:
-        """Start the server of the shared memory."""
-        self._smm = SharedMemoryManager()
-        self._smm._manager.start(end_with_parent)
-
-    def build_actor(self, target_fn: Callable[..., None], builder: Any, exception_q: Any = None) -> SystemProcess:
-        """Start an OS process."""
-        with deferred(signal.SIGINT):
-            return super().build_actor(partial(_act, target_fn), builder, exception_q)
-
-
-def end_with_parent() -> None:
-    """In an OS process that was forked: end it when the one that forked it is gone."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, name="ends with the host", daemon=True).start()
-
-
-def _act(target: Callable[..., None], **options: Any) -> None:
-    end_with_parent()
-    target(**options)
-
-
 def _said(name: str, error: Exception) -> str:
     return f"{name} failed: {type(error).__name__}: {error}"
 
@@ -394,36 +362,3 @@ def _said(name: str, error: Exception) -> str:
 def _caused(error: Exception, trace: str) -> Exception:
     error.__cause__ = ActorTracebackError(trace)
     return error
-
-
-def _kill(actor: SystemProcess) -> None:
-    actor.kill()
-    # Not SystemProcess.join: it reads what the actor reports, which may have been cut off.
-    multiprocessing.Process.join(actor)
-    actor.close()
-    actor._pconn.close()
-    actor._cconn.close()
-    actor._is_done = True
-
-
-def _end_thread(port: CspSendPort | CspRecvPort) -> None:
-    port.join()
-    port.thread.join(GRACE_SECONDS)
-    # The arrays are views of the shared memory, which cannot be freed before them.
-    port._array = []
-
-
-def _exit_reason(code: int) -> str:
-    if code < 0:
-        return f"killed by signal {signal.Signals(-code).name}"
-    return f"with exit code {code}"
-
-
-def _processor_ticks(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            fields = file.read().rpartition(")")[2].split()
-    except OSError:
-        return 0
-    user, system = fields[11:13]
-    return int(user) + int(system)
