@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +40,7 @@ def scratch_beside(target: Path) -> Iterator[Path]:
         _sweep(target)
         with deferred(*ENDING):
             scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_SUFFIX, dir=parent))
-            lock = _held(scratch)
+            lock = hold(scratch)
         yield scratch
     finally:
         with deferred(*ENDING):
@@ -77,6 +77,8 @@ def put_in_place(scratch: Path, target: Path) -> None:
 
 def exchange(one: Path, other: Path) -> bool:
     """Let two paths change places in one step. Returns False where the system or its file system cannot."""
+    if sys.platform != "linux":
+        return False
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         return False
@@ -90,7 +92,7 @@ def _sweep(target: Path) -> None:
         scratch = parent / name
         if not (name.startswith(prefix) and name.endswith(_SUFFIX)) or scratch.is_symlink():
             continue
-        lock = _held(scratch)
+        lock = hold(scratch)
         if lock is None:
             continue
         try:
@@ -103,20 +105,29 @@ def _sweep(target: Path) -> None:
             os.close(lock)
 
 
-def _held(folder: Path) -> int | None:
-    """Lock a folder for as long as this process lives; None if another one has it, or where folders have no locks.
+def hold(folder: Path, wait: bool = False) -> int | None:
+    """Lock a folder for as long as this process lives.
+
+    Parameters
+    ----------
+    folder : Path
+    wait : bool
+        If another process has it, until that lets go.
 
     Returns
     -------
     int, optional
-        A file descriptor, which holds the lock until it is closed.
+        A file descriptor, which holds the lock until it is closed. None if another process has it, or where
+        folders have no locks.
     """
     try:
+        import fcntl
+
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
+    except (ImportError, OSError):
         return None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         os.close(lock)
         return None

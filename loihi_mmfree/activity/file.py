@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import json
 import os
@@ -23,6 +22,7 @@ from loihi_mmfree.files import require_writable, write_whole
 from loihi_mmfree.ir.executor import counting_nodes
 from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.net.artifact import REPORT, network_sha256
+from loihi_mmfree.scratch import hold
 
 SCHEMA_VERSION = 4
 ACTIVITY = "activity.npz"
@@ -67,15 +67,15 @@ def save_activity(net_path: str | Path, activity: Activity) -> Path:
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """Keep other writers of activity out of a folder, and sweep what one that was killed has left there."""
-    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    lock = hold(folder, wait=True)
     try:
-        with contextlib.suppress(OSError):  # Where folders have no locks, what is left stays.
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        if lock is not None:
             for partial in folder.glob(f".{ACTIVITY}.*.partial"):
                 partial.unlink()
         yield
     finally:
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
 
 
 def require_report_folder(net_path: str | Path) -> Path:

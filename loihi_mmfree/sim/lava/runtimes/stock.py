@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import resource
 import signal
 import threading
 import time
@@ -151,6 +150,8 @@ class StockRuntime(NetworkRuntime):
 
     def _require_file_handles(self) -> None:
         """Refuse a network for which this process may not open files enough: Lava would fail half-way."""
+        import resource
+
         executable = self._executable
         processes = len(executable.proc_builders) + len(executable.runtime_service_builders)
         channels = len(executable.channel_builders) + len(executable.sync_channel_builders)
