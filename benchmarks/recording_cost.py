@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loihi_mmfree.activity.file import BY_TOKEN, save_activity
+from loihi_mmfree.activity.file import ACTIVITY, save_activity
 from loihi_mmfree.activity.observer import NOBODY
 from loihi_mmfree.activity.recorder import ActivityRecorder
 from loihi_mmfree.net.artifact import MANIFEST, Net, load_net
@@ -64,10 +64,10 @@ def measure_kept(net: Net, ids: np.ndarray) -> None:
     engine.close()
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(net.path / MANIFEST, folder)
-        size = save_activity(folder, activity).with_name(BY_TOKEN).stat().st_size
+        size = save_activity(folder, activity).stat().st_size
     print(
         f"{len(ids)} tokens, {len(activity.messages)} outputs, {len(activity.incidents.nodes)} nodes, "
-        f"{len(activity.incidents.rows)} incidents: {held / 1e6:.1f} MB held, {size / 1e6:.2f} MB in {BY_TOKEN}"
+        f"{len(activity.incidents.rows)} incidents: {held / 1e6:.1f} MB held, {size / 1e6:.2f} MB in {ACTIVITY}"
     )
 
 

@@ -55,8 +55,8 @@ class BackendUnavailableError(LoihiMmfreeError):
     exit_code = 7
 
 
-class SimulationError(LoihiMmfreeError):
-    """A simulated process failed, or the network can make no progress."""
+class SimulationError(LoihiMmfreeError, RuntimeError):
+    """A simulated process failed, or the network can make no progress. Lava itself raises RuntimeError then."""
 
     exit_code = 1
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from loihi_mmfree.errors import OutOfMemoryError
 
+NUMPY_BYTES, NUMPY_THREAD_BYTES = 100 * 10**6, 16 * 10**6
+"""Address space that importing NumPy takes, and each thread of OpenBLAS; measured. With less it may never end."""
 _MEMORY = Path("/proc/meminfo")
 _PROCESS = Path("/proc/self/status")
 _MAPS = Path("/proc/self/maps")
@@ -76,6 +78,30 @@ def require_memory(needed: int, what: str, advice: str) -> None:
     free = free_bytes()
     if free is not None and needed > free:
         raise OutOfMemoryError(f"{what}: needs at least {needed / 1e9:.1f} GB of memory{in_words(free)}; {advice}")
+
+
+def require_address_space(needed: int, what: str) -> None:
+    """Refuse a limit under which a library would not fail but try for ever to start: OpenBLAS does that.
+
+    Parameters
+    ----------
+    needed : int
+        Bytes that are needed at once, beside those in use.
+    what : str
+        What needs them.
+
+    Raises
+    ------
+    OutOfMemoryError
+        A limit of this process leaves less.
+    """
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        left = min(_free_under_limits(), default=needed)
+        if left < needed:
+            raise OutOfMemoryError(
+                f"{what}: needs {needed / 1e9:.2f} GB more of address space, and the limits of this process leave "
+                f"{left / 1e9:.2f} GB; raise them (ulimit -v, ulimit -d)"
+            )
 
 
 @contextlib.contextmanager

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "loihi_mmfree"
 
 FLOORS = (
-    ("errors", "version", "defaults"),
-    ("files", "memory", "progress"),
+    ("errors", "version", "defaults", "interrupts"),
+    ("files", "memory", "scratch", "progress"),
     ("sentencepiece",),
     ("text",),
     ("checkpoint", "fixedpoint", "loihi2"),

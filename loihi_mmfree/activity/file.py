@@ -1,11 +1,13 @@
-"""Where the activity of a compiled network is kept: totals for people to read, and a table of every token."""
+"""Where the activity of a compiled network is kept: one file with totals and a table of every token."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -20,20 +22,22 @@ from loihi_mmfree.files import require_writable, write_whole
 from loihi_mmfree.ir.executor import counting_nodes
 from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.net.artifact import REPORT, network_sha256
+from loihi_mmfree.scratch import hold
 
-SCHEMA_VERSION = 3
-ACTIVITY, BY_TOKEN = "activity.json", "activity.npz"
-"""Files in the `report` folder: totals, and what belongs to which token.
+SCHEMA_VERSION = 4
+ACTIVITY = "activity.npz"
+"""File in the `report` folder; one alone, so that another recording takes the place of all of it or of nothing.
 
-The second holds `messages`, int32 [T, outputs], with `outputs`, the names of its columns; and `incidents`, int32
-[incidents, 4] (see `activity.incidents`), with `nodes`, the names that its second column numbers.
+It holds `totals`, JSON as text; `messages`, int32 [T, outputs], with `outputs`, the names of its columns; and
+`incidents`, int32 [incidents, 4] (see `activity.incidents`), with `nodes`, the names that its second column
+numbers.
 """
 _TOTALS = "messages", "saturations", "overflows"
 _AGAIN = 'record it again: loihi-mmfree run NET --backend engine --prompt "..." --activity'
 
 
 def save_activity(net_path: str | Path, activity: Activity) -> Path:
-    """Write a recorded activity into the `report` folder of a compiled network, and return the file of its totals.
+    """Write a recorded activity into the `report` folder of a compiled network, and return the file.
 
     Raises
     ------
@@ -44,19 +48,34 @@ def save_activity(net_path: str | Path, activity: Activity) -> Path:
     """
     if activity.by_token is None:
         raise ValueError("only a recorded activity is kept, and this one has no messages by token")
-    path = require_report_folder(net_path) / ACTIVITY
-    table = io.BytesIO()
+    folder = require_report_folder(net_path)
+    totals = {"schema_version": SCHEMA_VERSION, "network_sha256": network_sha256(net_path), **_to_dict(activity)}
+    content = io.BytesIO()
     np.savez_compressed(
-        table,
+        content,
+        totals=np.array(json.dumps(totals, indent=1)),
         messages=activity.by_token.astype("<i4", copy=False),
         outputs=np.array(list(activity.messages)),
         incidents=activity.incidents.rows.astype("<i4", copy=False),
         nodes=np.array(activity.incidents.nodes),
     )
-    totals = {"schema_version": SCHEMA_VERSION, "network_sha256": network_sha256(net_path), **_to_dict(activity)}
-    write_whole(path.with_name(BY_TOKEN), table.getvalue())
-    write_whole(path, (json.dumps(totals, indent=1) + "\n").encode())
-    return path
+    with _alone_in(folder):
+        write_whole(folder / ACTIVITY, content.getvalue())
+    return folder / ACTIVITY
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other writers of activity out of a folder, and sweep what one that was killed has left there."""
+    lock = hold(folder, wait=True)
+    try:
+        if lock is not None:
+            for partial in folder.glob(f".{ACTIVITY}.*.partial"):
+                partial.unlink()
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def require_report_folder(net_path: str | Path) -> Path:
@@ -94,19 +113,24 @@ def load_activity(net_path: str | Path, graph: Graph) -> Activity | None:
     Raises
     ------
     ArtifactError
-        A file is damaged, of another schema or of another network, or the two do not belong together.
+        It is damaged, of another schema or of another network, or its totals are not those of its tables.
     """
     path = Path(net_path) / REPORT / ACTIVITY
-    if not path.exists() and not path.with_name(BY_TOKEN).exists():
+    if not path.exists():
         return None
     try:
-        data = _checked(json.loads(path.read_text()))
-    except (OSError, ValueError, RecursionError) as error:
+        with np.load(path, allow_pickle=False) as archive:
+            data = _checked(json.loads(str(archive["totals"])))
+            tables = {name: archive[name] for name in ("messages", "outputs", "incidents", "nodes")}
+    except (
+        *(OSError, ValueError, KeyError, EOFError, AttributeError, RecursionError, TypeError),
+        *(BadZipFile, zlib.error),
+    ) as error:
         raise ArtifactError(f"{path}: cannot be read: {error}; {_AGAIN}") from error
     if data["network_sha256"] != network_sha256(net_path):
         raise ArtifactError(f"{path}: counts of another network; {_AGAIN}")
     sizes = {str(source): size for source, size in group_ports(graph).items()}
-    by_token, incidents = _read_tables(path.with_name(BY_TOKEN), sizes, counting_nodes(graph))
+    by_token, incidents = _checked_tables(path, tables, sizes, counting_nodes(graph))
     messages = dict(zip(sizes, by_token.sum(axis=0, dtype=np.int64).tolist(), strict=True))
     found = Activity(
         data["tokens"], messages, data["origin"], data["ids_sha256"], data["histograms"], by_token, incidents
@@ -120,7 +144,7 @@ def load_activity(net_path: str | Path, graph: Graph) -> Activity | None:
         or len(by_token) != found.tokens
         or any(_totals(found)[name] != data[name] for name in _TOTALS)
     ):
-        raise ArtifactError(f"{path}: its counts are not those of {BY_TOKEN} beside it; {_AGAIN}")
+        raise ArtifactError(f"{path}: its totals are not those of its tables; {_AGAIN}")
     return found
 
 
@@ -165,16 +189,12 @@ def _is_histogram(value: Any) -> bool:
     return counts and len(value) == HISTOGRAM_BINS
 
 
-def _read_tables(
-    path: Path, sizes: Mapping[str, int], nodes: tuple[str, ...]
+def _checked_tables(
+    path: Path, tables: Mapping[str, NDArray[Any]], sizes: Mapping[str, int], nodes: tuple[str, ...]
 ) -> tuple[NDArray[np.int32], Incidents]:
     """The messages of every token at outputs of these sizes, int32 [tokens, outputs], and the incidents."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            messages, rows = archive["messages"], archive["incidents"]
-            named = archive["outputs"].tolist(), archive["nodes"].tolist()
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, BadZipFile, zlib.error) as error:
-        raise ArtifactError(f"{path}: cannot be read: {error}; {_AGAIN}") from error
+    messages, rows = tables["messages"], tables["incidents"]
+    named = tables["outputs"].tolist(), tables["nodes"].tolist()
     known = (
         named == (list(sizes), list(nodes)) and _is_table(messages, len(sizes)) and _is_table(rows, len(COLUMNS))
     )

@@ -1,4 +1,4 @@
-"""The `loihi-mmfree` program."""
+"""The `loihi-mmfree` program: how it ends."""
 
 from __future__ import annotations
 
@@ -7,80 +7,8 @@ import io
 import os
 import signal
 import sys
-import warnings
-from collections.abc import Iterator
-from types import FrameType
-from typing import Any, NoReturn
 
-import typer
-
-from loihi_mmfree.cli.bench import bench
-from loihi_mmfree.cli.compare import compare
-from loihi_mmfree.cli.compile import compile_command
-from loihi_mmfree.cli.demo import demo
-from loihi_mmfree.cli.doctor import doctor
-from loihi_mmfree.cli.inspect import inspect
-from loihi_mmfree.cli.report import report
-from loihi_mmfree.cli.run import run
-from loihi_mmfree.errors import LoihiMmfreeError, Notice
-from loihi_mmfree.memory import out_of_memory
-from loihi_mmfree.version import __version__
-
-INTERRUPTED = 130
-
-app = typer.Typer(
-    help="Take a MatMul-free language model to Intel's Loihi 2: quantize, compile, run bit-accurately.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    # Plain help: importing rich would double the time until it appears.
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("compile")(compile_command)
-app.command()(run)
-app.command()(compare)
-app.command()(inspect)
-app.command()(report)
-app.command()(bench)
-app.command()(doctor)
-app.command()(demo)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"loihi-mmfree {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    version: bool = typer.Option(
-        False, "--version", callback=_print_version, is_eager=True, help="Show the version."
-    ),
-) -> None:
-    """Options of the program itself."""
-
-
-@contextlib.contextmanager
-def _notices() -> Iterator[None]:
-    """Show notices as such, and other warnings as Python does."""
-    with warnings.catch_warnings():
-        show = warnings.showwarning
-
-        def show_notice(message: Warning | str, category: type[Warning], *rest: Any) -> None:
-            if issubclass(category, Notice):
-                typer.echo(f"notice: {message}", err=True)
-            else:
-                show(message, category, *rest)
-
-        warnings.showwarning = show_notice  # type: ignore[assignment]
-        yield
-
-
-def _end(number: int, frame: FrameType | None) -> NoReturn:
-    """End as Ctrl-C does, so that no process, thread or half a file stays behind."""
-    sys.exit(128 + number)
+from loihi_mmfree.interrupts import ENDING, ProgramEnd
 
 
 def _open_streams() -> None:
@@ -97,18 +25,29 @@ def _open_streams() -> None:
 
 
 def main() -> None:
-    """Run the program; every expected error becomes one message and an exit code."""
-    signal.signal(signal.SIGTERM, _end)
+    """Run the program; an interrupt ends it with one message and 128 + the number of the signal."""
+    # Before anything is imported that takes time, and may catch whatever an interrupt raises.
+    end = ProgramEnd()
+    end.install()
     _open_streams()
     try:
-        with _notices(), out_of_memory("loihi-mmfree", "end other programs, or use a machine with more"):
-            app()
-    except LoihiMmfreeError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
-    except OSError as error:
-        typer.echo(f"error: {error.filename or 'input/output'}: {error.strerror or error}", err=True)
-        sys.exit(1)
+        from loihi_mmfree.cli.app import call
+
+        call()
+    except BaseException:
+        if end.number is None:
+            raise
+        # Whatever was raised: modules turn what an interrupt raises in their import into errors of their own.
+        with contextlib.suppress(OSError):
+            print("interrupted; nothing was left half done", file=sys.stderr, flush=True)
+            sys.stdout.flush()
+        # All is undone. Python's own end takes seconds with torch loaded, and may stumble over half an import.
+        os._exit(128 + end.number)
+    finally:
+        # From here on there is nothing to undo, and handlers in Python would print tracebacks.
+        for each in ENDING:
+            signal.signal(each, signal.SIG_DFL)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,9 +9,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,6 +25,7 @@ from loihi_mmfree.loihi2.hardware import ChipSpec, system_from_mapping
 from loihi_mmfree.net.tensor_file import map_tensors, write_tensors
 from loihi_mmfree.place.check import require_complete
 from loihi_mmfree.place.placement import Placement
+from loihi_mmfree.scratch import NEW, put_in_place, scratch_beside
 
 SCHEMA_VERSION = 2
 MANIFEST, GRAPH, WEIGHTS = "manifest.json", "graph.json", "weights.safetensors"
@@ -153,33 +151,22 @@ def atomic_folder(target: Path, force: bool) -> Iterator[Path]:
         raise UsageError(f"{target} exists; give --force to replace it, or another folder")
     if target.exists() and not (target / MANIFEST).is_file() and not _is_empty_folder(target):
         raise UsageError(f"{target} exists and is not a compiled network; --force replaces only those")
-    parent = target.absolute().parent
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=parent))
-    except OSError as error:
-        raise UsageError(f"{parent}: cannot write there: {error.strerror}") from error
-    try:
-        new, old = scratch / "new", scratch / "old"
-        new.mkdir()
-        yield new
-        if not force and target.exists() and not _is_empty_folder(target):
-            raise UsageError(
-                f"{target} was written by another program meanwhile; it is kept, this one is not written"
-            )
+    with contextlib.ExitStack() as stack:
         try:
-            if target.exists():
-                os.replace(target, old)
-            os.replace(new, target)
-        except BaseException:
-            # Also when interrupted: what was there must not go with the scratch folder.
-            if old.exists() and not target.exists():
-                os.replace(old, target)
-            raise
-    except OSError as error:
-        raise UsageError(f"{target}: not written: {error.strerror}; nothing was changed") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+            scratch = stack.enter_context(scratch_beside(target))
+        except OSError as error:
+            raise UsageError(f"{target.absolute().parent}: cannot write there: {error.strerror}") from error
+        try:
+            new = scratch / NEW
+            new.mkdir()
+            yield new
+            if not force and target.exists() and not _is_empty_folder(target):
+                raise UsageError(
+                    f"{target} was written by another program meanwhile; it is kept, this one is not written"
+                )
+            put_in_place(scratch, target)
+        except OSError as error:
+            raise UsageError(f"{target}: not written: {error.strerror}; nothing was changed") from error
 
 
 def _is_empty_folder(path: Path) -> bool:

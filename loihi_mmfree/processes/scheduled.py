@@ -99,28 +99,47 @@ class ScheduledProcess(AbstractProcess):
 
 
 class DirectInPort(PyInPortVectorDense):
-    """Hands a message over as it comes, where only one connection ends: stock ports add each to zeros first."""
+    """Hands a message over as it comes, where only one connection ends: stock ports add each to zeros first.
+
+    Others may have the same message: it must not be changed.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._take: Callable[[], np.ndarray] | None = None
+        if len(self._csp_ports) == 1 and type(self._transformer) is IdentityTransformer:
+            (port,) = self._csp_ports
+            self._take = getattr(port, "take", port.recv)
 
     def recv(self) -> np.ndarray:
         """Return the message, or the sum of the messages, and wait for them."""
-        if len(self._csp_ports) == 1 and type(self._transformer) is IdentityTransformer:
-            return self._csp_ports[0].recv()
-        return super().recv()
+        return super().recv() if self._take is None else self._take()
 
 
 class SharedOutPort(PyOutPortVectorDense):
-    """Sends one read-only copy to all receivers, who may share it: stock ports have every channel make its own."""
+    """Sends one read-only copy to all receivers, who may share it: stock ports have every channel make its own.
+
+    An array that owns its memory and is read-only is sent itself: no ProcessModel of ours makes it writeable
+    again.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._share = [getattr(port, "share", port.send) for port in self._csp_ports]
 
     def send(self, data: np.ndarray) -> None:
         """Send a message; the array may be used again."""
-        if len(self._csp_ports) > 1 and data.flags.writeable:
-            data = unchangeable(data.astype(self._d_type))
-        for port in self._csp_ports:
-            port.send(data)
+        if data.flags.writeable or data.base is not None:
+            if len(self._share) == 1:
+                self._csp_ports[0].send(data)
+                return
+            data = unchangeable(np.array(data, dtype=self._d_type))
+        for share in self._share:
+            share(data)
 
 
 def unchangeable(message: np.ndarray) -> np.ndarray:
-    """Make an array read-only, so that channels within a process need not copy it, and return it."""
+    """Make an array read-only for good, so that channels within a process need not copy it, and return it."""
     message.flags.writeable = False
     return message
 
@@ -156,6 +175,7 @@ class LeanModel(PyLoihiProcessModel):
         bool
             Whether to `carry_out` commands is all there is to do: nobody watches a Var, no channel has a clock.
         """
+        self._answer = getattr(self.process_to_service, "share", self.process_to_service.send)
         channels = [channel for port in self.py_ports for channel in port.csp_ports]
         return not self.var_ports and not any(hasattr(each, "advance_to_time_step") for each in channels)
 
@@ -175,7 +195,7 @@ class LeanModel(PyLoihiProcessModel):
             if command == _SPIKE:
                 self.time_step += 1
                 self.run_spk()
-                self.process_to_service.send(_DONE)
+                self._answer(_DONE)
             else:
                 self._cmd_handlers[command]()
         except Exception:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from loihi_mmfree.checkpoint import Checkpoint, open_checkpoint
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.quantize.config import QuantizationConfig
+from loihi_mmfree.quantize.libraries import import_libraries
 from loihi_mmfree.quantize.parameters import gate_lower_bounds
 from loihi_mmfree.text import Tokenizer
 
@@ -100,6 +100,7 @@ def calibrate(
     CheckpointError
         A site sees values that are not finite; the message names it.
     """
+    import_libraries()
     import torch
 
     from loihi_mmfree.quantize.blocks import load_block, load_embedding, load_head
@@ -141,10 +142,8 @@ def observing(module: nn.Module) -> Iterator[None]:
     Activations pass unchanged. Weights stay ternary, unlike in Brevitas' plain `calibration_mode`: without
     them this is another model.
     """
-    with warnings.catch_warnings():
-        # It advises to install a package that has nothing to do with this.
-        warnings.filterwarnings("ignore", message="fast_hadamard_transform")
-        from brevitas.graph.calibrate import QuantizationStatusManager, calibration_mode
+    import_libraries()
+    from brevitas.graph.calibrate import QuantizationStatusManager, calibration_mode
 
     with calibration_mode(module):
         QuantizationStatusManager.enable_weight_quantization(module, is_training=False)

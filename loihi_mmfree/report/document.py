@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loihi_mmfree.activity.counts import Activity, projection_zeros, worst_case
-from loihi_mmfree.activity.file import BY_TOKEN, load_activity
+from loihi_mmfree.activity.file import ACTIVITY, load_activity
 from loihi_mmfree.cost.comparison import ComparisonRow, comparison
 from loihi_mmfree.cost.expectation import placed_on, provenance
 from loihi_mmfree.cost.fit import fit, published_target, reference_workload
@@ -170,7 +170,7 @@ class Report:
             "tokens": self.activity.tokens,
             "saturations": sum(self.activity.saturations.values()),
             "overflows": sum(self.activity.overflows.values()),
-            "by_token": f"{REPORT}/{BY_TOKEN}" if self.recorded else None,
+            "by_token": f"{REPORT}/{ACTIVITY}" if self.recorded else None,
             "per_token": {
                 what: {name: each.to_dict() for name, each in self.spread(what).items()} for what in self.per_token
             },

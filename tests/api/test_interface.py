@@ -16,7 +16,7 @@ import typer
 
 import loihi_mmfree
 from loihi_mmfree import api
-from loihi_mmfree.cli.main import app
+from loihi_mmfree.cli.app import app
 from loihi_mmfree.net.artifact import Net
 
 ROOT = Path(__file__).parent.parent.parent
@@ -89,7 +89,7 @@ def test_a_users_script_runs(tiny_checkpoint: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len([line for line in lines if line.split()[0].isdigit()]) == 4
-    assert any(line.startswith("activity.json") for line in lines)
+    assert any(line.startswith("activity.npz") for line in lines)
     assert "the prompt is empty; give at least one token 2 True" in lines
     assert lines[-1].endswith("True")
     assert "calibrate" in done.stderr

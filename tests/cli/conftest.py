@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from loihi_mmfree.cli.main import main
+from loihi_mmfree.interrupts import ENDING
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,15 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     def run(*arguments: object) -> Called:
         monkeypatch.setattr(sys, "argv", ["loihi-mmfree", *map(str, arguments)])
         capsys.readouterr()
+        handlers = {each: signal.getsignal(each) for each in ENDING}
         try:
             main()
             code = 0
         except SystemExit as leaving:
             code = int(leaving.code or 0)
+        finally:
+            for each, handler in handlers.items():
+                signal.signal(each, handler)
         captured = capsys.readouterr()
         return Called(code, captured.out, captured.err)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -33,16 +34,17 @@ def start(code: str, *arguments: object, before: Callable[[], None] | None = Non
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=before)
 
 
-def interrupt(process: subprocess.Popen[bytes]) -> None:
+def interrupt(process: subprocess.Popen[bytes], ending: signal.Signals = signal.SIGINT) -> None:
     """Press Ctrl-C as soon as something was written, and check how the program ends."""
     assert process.stdout is not None
     assert process.stdout.read(1)
     began = time.monotonic()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(ending)
     _, err = process.communicate(timeout=60)
     assert time.monotonic() - began < PROMPTLY_SECONDS
-    assert process.returncode == 130
+    assert process.returncode == 128 + ending
     assert b"Traceback" not in err
+    assert b"interrupted; nothing was left half done" in err
 
 
 BACKENDS = {
@@ -94,6 +96,70 @@ def test_a_request_to_end_ends_all_of_the_stock_runtime(tiny_net: Net) -> None:
     # Its children hold the pipes, so that this waits for them too.
     process.communicate(timeout=60)
     assert process.returncode == 143
+
+
+IN_AN_IMPORT = """
+import sys, time
+class Slow:
+    'A module whose import takes long, of which another module can do without.'
+    def find_spec(self, name, *rest):
+        if name == '{module}':
+            print('importing', flush=True)
+            try:
+                time.sleep(60)
+            except:
+                pass
+sys.meta_path.insert(0, Slow())
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "ending"), [("typer", signal.SIGINT), ("numpy", signal.SIGTERM), ("brevitas", signal.SIGINT)]
+)
+def test_an_interrupt_that_a_module_catches_in_its_import_ends_compile_and_leaves_nothing(
+    tmp_path: Path, tiny_checkpoint: Path, module: str, ending: signal.Signals
+) -> None:
+    target = tmp_path / "new" / "folders" / "net"
+    interrupt(start(IN_AN_IMPORT.format(module=module), "compile", tiny_checkpoint, "-o", target), ending)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_in_a_notebook_waits_for_the_import_and_the_next_try_works_and_leaves_nothing_else(
+    tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    code = IN_AN_IMPORT.format(module="brevitas").replace("time.sleep(60)", "os.kill(os.getpid(), 2)")
+    code += """
+import os, loihi_mmfree
+def compiled():
+    return loihi_mmfree.compile(sys.argv[1], sys.argv[2]).vocab_size
+try:
+    compiled()
+except KeyboardInterrupt:
+    assert not os.path.exists(sys.argv[2])
+    sys.meta_path = [each for each in sys.meta_path if not isinstance(each, Slow)]
+    print("again", compiled())
+"""
+    command = [sys.executable, "-c", code, str(tiny_checkpoint), str(tmp_path / "net")]
+    (tmp_path / "temporary").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
+    assert "again" in found.stdout
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_AS"), reason="the system limits no address space")
+@pytest.mark.parametrize(("megabytes", "said"), [(90, "loihi-mmfree: needs"), (3300, "")])
+def test_too_little_address_space_is_said_at_once(
+    tmp_path: Path, tiny_checkpoint: Path, megabytes: int, said: str
+) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (megabytes * 10**6, megabytes * 10**6))
+
+    process = start("", "compile", tiny_checkpoint, "-o", tmp_path / "net", before=limit)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode in (0, 2) if not said else process.returncode == 2
+    assert said in err.decode()
+    assert b"Traceback" not in err
 
 
 def finish(process: subprocess.Popen[bytes]) -> str:

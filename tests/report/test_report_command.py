@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from loihi_mmfree.cli.main import app
+from loihi_mmfree.cli.app import app
 from loihi_mmfree.errors import ArtifactError, UsageError
 from loihi_mmfree.net.artifact import Net
 
@@ -29,7 +29,7 @@ def test_the_terminal_says_what_is_modelled_and_that_nothing_was_recorded(tiny_n
 
 def test_a_damaged_activity_is_an_error(net_copy: Path) -> None:
     (net_copy / "report").mkdir()
-    (net_copy / "report" / "activity.json").write_text("{")
+    (net_copy / "report" / "activity.npz").write_text("{")
     result = CliRunner().invoke(app, ["report", str(net_copy)])
     assert isinstance(result.exception, ArtifactError)
 

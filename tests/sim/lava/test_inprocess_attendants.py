@@ -128,15 +128,24 @@ def test_what_the_sender_changes_later_is_not_what_was_sent(channel: InProcessCh
     assert [channel.dst_port.recv().tolist() for _ in range(3)] == [[0, 1, 2]] * 3
 
 
-def test_what_nobody_can_change_is_not_copied(channel: InProcessChannel) -> None:
+def test_what_is_shared_is_not_copied_for_who_takes_it(channel: InProcessChannel) -> None:
     message = np.arange(3, dtype=np.int32)
     message.flags.writeable = False
-    channel.src_port.send(message)
-    assert channel.dst_port.recv() is message
+    channel.src_port.share(message)
+    assert channel.dst_port.take() is message
+
+
+def test_what_is_shared_is_an_own_array_for_who_receives_it(channel: InProcessChannel) -> None:
+    message = np.arange(3, dtype=np.int32)
+    message.flags.writeable = False
+    channel.src_port.share(message)
+    received = channel.dst_port.recv()
+    received[:] = 7
+    assert message.tolist() == [0, 1, 2]
 
 
 def test_a_read_only_message_of_another_type_is_cast(channel: InProcessChannel) -> None:
     message = np.arange(3, dtype=np.int64)
     message.flags.writeable = False
-    channel.src_port.send(message)
-    assert channel.dst_port.recv().dtype == np.int32
+    channel.src_port.share(message)
+    assert channel.dst_port.take().dtype == np.int32

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from loihi_mmfree import api
 from loihi_mmfree.activity.file import save_activity
-from loihi_mmfree.cli.main import app
+from loihi_mmfree.cli.app import app
 from loihi_mmfree.cost.board.profiler import Probes
 from loihi_mmfree.cost.expectation import expect
 from loihi_mmfree.errors import ArtifactError, BackendUnavailableError, MeasurementError
@@ -187,10 +187,10 @@ def test_a_damaged_activity_is_refused_before_a_board_is_held(net_copy: Path, re
         raise AssertionError("a board was opened")
 
     (net_copy / "report").mkdir()
-    (net_copy / "report" / "activity.json").write_text("{")
+    (net_copy / "report" / "activity.npz").write_text("{")
     net = api.load(net_copy)
     register(roles(net), {"mine": hold})
-    with pytest.raises(ArtifactError, match=r"activity\.json"):
+    with pytest.raises(ArtifactError, match=r"activity\.npz"):
         api.profile(net, [1, 2, 3], 4)
 
 

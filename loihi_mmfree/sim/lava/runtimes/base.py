@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
 from lava.magma.compiler import compiler_graphs
 from lava.magma.compiler.channels.pypychannel import CspRecvPort
+from lava.magma.compiler.channels.watchdog import NoOPWatchdogManager
 from lava.magma.compiler.compiler_graphs import ProcGroupDiGraphs
 from lava.magma.core.process.message_interface_enum import ActorType
 from lava.magma.core.process.ports.ports import InPort, OutPort
@@ -42,6 +43,9 @@ class NetworkRuntime(Runtime):
         Any process of the network; the ones connected to it are found from there.
     run_cfg : RunConfig
         Chooses the ProcessModels.
+    compile_config : mapping, optional
+        Settings of Lava's compiler, such as `pypy_channel_size`, the messages that a channel holds. Its watchdogs
+        have no effect: these runtimes look after a network themselves.
 
     Raises
     ------
@@ -52,15 +56,18 @@ class NetworkRuntime(Runtime):
     _is_started = False
     _is_running = False
     _is_aborted = False
+    _unanswered: list[CspRecvPort]
 
-    def __init__(self, process: AbstractProcess, run_cfg: RunConfig) -> None:
+    def __init__(
+        self, process: AbstractProcess, run_cfg: RunConfig, compile_config: Mapping[str, Any] | None = None
+    ) -> None:
         if process.is_compiled:
             raise SimulationError(
                 f"{describe(process)} was compiled before, and Lava compiles a process only once: "
                 "build the network anew for another run"
             )
         with _one_model_search_per_class(), _one_visit_per_process(), _deep_recursion():
-            executable = process.compile(run_cfg)
+            executable = process.compile(run_cfg, dict(compile_config or {}))
         super().__init__(executable, ActorType.MultiProcessing)
         process.runtime = self
         executable.assign_runtime_to_all_processes(self)
@@ -122,6 +129,7 @@ class NetworkRuntime(Runtime):
         SimulationError
             If the port has no external pipe, a process fails, or the message can never come.
         """
+        self._require_caller()
         return _external_end(port, "external_pipe_csp_recv_port").recv()
 
     def send(self, port: InPort, data: np.ndarray) -> None:
@@ -132,18 +140,23 @@ class NetworkRuntime(Runtime):
         SimulationError
             If the port has no external pipe, a process fails, or the pipe can never get room.
         """
+        self._require_caller()
         _external_end(port, "external_pipe_csp_send_port").send(data)
 
     def pause(self) -> None:
         """End a run under way after its current time step. Does nothing if there is none."""
+        self._require_caller()
         if self._is_running:
             self._pause_services()
 
     def stop(self) -> None:
-        """End the network: with Lava's STOP if it is at rest, else where it stands."""
+        """End the network with Lava's STOP, so that ProcessModels can clean up. Does nothing if it has ended."""
+        if self._is_aborted:
+            return
+        self._require_caller()
         try:
-            if self._is_initialized and not self._is_ended and not self._is_running:
-                self._stop_at_rest()
+            if self._is_initialized and not self._is_ended:
+                self._stop_services()
         finally:
             self.abort()
 
@@ -165,7 +178,14 @@ class NetworkRuntime(Runtime):
     def _is_ended(self) -> bool:
         return self._is_aborted
 
+    def _require_caller(self) -> None:
+        """Raise SimulationError if the caller is somebody who cannot drive the network."""
+
+    def _build_watchdog_manager(self) -> None:
+        self._watchdog_manager = NoOPWatchdogManager()
+
     def _finish_run(self, purpose: str) -> None:
+        self._require_caller()
         if self._is_ended or not self._is_initialized:
             state = "has ended: build it anew" if self._is_ended else "is not built: enter the `with` block first"
             raise SimulationError(f"cannot {purpose}: the network {state}")
@@ -177,7 +197,10 @@ class NetworkRuntime(Runtime):
         """Wait for the end of a run, as Lava's Runtime does."""
         if not self._is_running:
             return
-        for port in self.service_to_runtime:
+        self._require_caller()
+        waiting = list(self.service_to_runtime)
+        while waiting:
+            port = self._first_ready(waiting)
             response = self._response(port)
             if enum_equal(response, MGMT_RESPONSE.REQ_PAUSE):
                 self._pause_services()
@@ -185,27 +208,34 @@ class NetworkRuntime(Runtime):
             if enum_equal(response, MGMT_RESPONSE.REQ_STOP):
                 self.stop()
                 return
+            waiting.remove(port)
         self._is_running = False
 
     def _pause_services(self) -> None:
-        for port in self.runtime_to_service:
-            port.send(MGMT_COMMAND.PAUSE)
-        for port in self.service_to_runtime:
-            # A run may have reached its end, or a process asked for a pause, before the command came.
-            while not enum_equal(self._response(port), MGMT_RESPONSE.PAUSED):
-                pass
+        self._command_services(MGMT_COMMAND.PAUSE, MGMT_RESPONSE.PAUSED)
         self._is_running = False
 
-    def _response(self, port: CspRecvPort) -> np.ndarray:
-        """Wait for what a RuntimeService answers."""
-        return port.recv()
+    def _stop_services(self) -> None:
+        self._command_services(MGMT_COMMAND.STOP, MGMT_RESPONSE.TERMINATED)
 
-    def _stop_at_rest(self) -> None:
+    def _command_services(self, command: np.ndarray, answer: np.ndarray) -> None:
+        """Give all services a command, and wait until each has answered in whatever order they do."""
         for port in self.runtime_to_service:
-            port.send(MGMT_COMMAND.STOP)
-        for port in self.service_to_runtime:
-            while not enum_equal(self._response(port), MGMT_RESPONSE.TERMINATED):
-                pass
+            port.send(command)
+        self._unanswered = list(self.service_to_runtime)
+        while self._unanswered:
+            port = self._first_ready(self._unanswered)
+            # A run may have reached its end, or a process asked for a pause, before the command came.
+            if enum_equal(self._response(port), answer):
+                self._unanswered.remove(port)
+
+    @abstractmethod
+    def _first_ready(self, ports: Sequence[CspRecvPort]) -> CspRecvPort:
+        """Wait until one of the ports of services has a message, and return that port."""
+
+    def _response(self, port: CspRecvPort) -> np.ndarray:
+        """Receive what a RuntimeService answers."""
+        return port.recv()
 
 
 def describe(process: AbstractProcess) -> str:

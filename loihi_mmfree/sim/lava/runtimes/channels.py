@@ -2,8 +2,9 @@
 
 The ports keep the contract of `lava.magma.compiler.channels.pypychannel`: a channel has a size, a send to a
 full channel and a receive from an empty one block, a message has the channel's shape and is cast to its type,
-and nobody changes it behind the receiver's back. What nobody can change, an array of its own memory that is not
-writeable, is shared; of everything else the receiver gets a copy.
+and nobody changes it behind the receiver's back: the receiver gets a copy in C order that is its own, whatever the
+sender made of its array. Our own ProcessModels do without the copies. What one of them shares it will never
+change, and what one of them takes it will not change either.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class InProcessSendPort(CspSendPort):
         return self.is_ready()
 
     def send(self, data: np.ndarray) -> None:
-        """Send data, or a copy if the sender may use the array again. Blocks while the channel is full."""
+        """Send a copy of data. Blocks while the channel is full."""
         if data.shape != self._shape:
             raise AssertionError(
                 f"a message of shape {data.shape} was sent on {self.label or self._name}, "
@@ -67,10 +68,18 @@ class InProcessSendPort(CspSendPort):
         if type(data) is not np.ndarray and isinstance(data, csr_matrix):
             message = np.empty(self._shape, self._dtype)
             message[:] = find(data, explicit_zeros=True)[2]
-        elif data.base is None and not data.flags.writeable and data.dtype == self._kind:
-            message = data
         else:
-            message = np.array(data, dtype=self._kind)
+            message = np.array(data, dtype=self._kind, order="C")
+        self._put(message)
+
+    def share(self, data: np.ndarray) -> None:
+        """Send data itself, which is read-only and never changes again. Blocks while the channel is full."""
+        if data.shape == self._shape and data.dtype == self._kind:
+            self._put(data)
+        else:
+            self.send(data)
+
+    def _put(self, message: np.ndarray) -> None:
         if len(self._messages) >= self._size:
             self._scheduler.wait(self)
         self._messages.append(message)
@@ -127,7 +136,12 @@ class InProcessRecvPort(CspRecvPort):
         return self._messages[0].copy()
 
     def recv(self) -> np.ndarray:
-        """Take the next message. Blocks while there is none."""
+        """Receive the next message, as an array of one's own. Blocks while there is none."""
+        message = self.take()
+        return message if message.flags.writeable else message.copy()
+
+    def take(self) -> np.ndarray:
+        """Receive the next message, which others may share: not to be changed. Blocks while there is none."""
         if not self._messages:
             self._scheduler.wait(self)
         message = self._messages.popleft()
@@ -137,8 +151,43 @@ class InProcessRecvPort(CspRecvPort):
         return message
 
 
+class HostSendPort(InProcessSendPort):
+    """An end at the host, of a channel into the network."""
+
+    def probe(self) -> bool:
+        """Whether a send would not block."""
+        self._scheduler.require_host()
+        return super().probe()
+
+    def send(self, data: np.ndarray) -> None:
+        """Send a copy of data. The network runs while the channel is full."""
+        self._scheduler.require_host()
+        super().send(data)
+
+
+class HostRecvPort(InProcessRecvPort):
+    """An end at the host, of a channel out of the network."""
+
+    def probe(self) -> bool:
+        """Whether a receive would not block."""
+        self._scheduler.require_host()
+        return super().probe()
+
+    def peek(self) -> np.ndarray:
+        """Look at the next message without taking it. The network runs while there is none."""
+        self._scheduler.require_host()
+        return super().peek()
+
+    def recv(self) -> np.ndarray:
+        """Receive the next message. The network runs while there is none."""
+        self._scheduler.require_host()
+        return super().recv()
+
+
 class InProcessChannel(Channel):
     """A channel and its two ends, made the way that Lava's channel builders make a PyPyChannel."""
+
+    source_class, destination_class = InProcessSendPort, InProcessRecvPort
 
     def __init__(
         self,
@@ -153,8 +202,8 @@ class InProcessChannel(Channel):
         scheduler = message_infrastructure.scheduler
         proto = Proto(shape=shape, dtype=dtype, nbytes=0)
         messages: deque[np.ndarray] = deque()
-        self._src_port = InProcessSendPort(src_name, proto, size, scheduler, messages)
-        self._dst_port = InProcessRecvPort(dst_name, proto, size, scheduler, messages)
+        self._src_port = self.source_class(src_name, proto, size, scheduler, messages)
+        self._dst_port = self.destination_class(dst_name, proto, size, scheduler, messages)
         self._src_port.receiver = self._dst_port
         self._dst_port.sender = self._src_port
 
@@ -167,6 +216,18 @@ class InProcessChannel(Channel):
     def dst_port(self) -> InProcessRecvPort:
         """The end that receives."""
         return self._dst_port
+
+
+class ChannelFromHost(InProcessChannel):
+    """A channel whose sending end is the host's."""
+
+    source_class = HostSendPort
+
+
+class ChannelToHost(InProcessChannel):
+    """A channel whose receiving end is the host's."""
+
+    destination_class = HostRecvPort
 
 
 class InProcessSelector:

@@ -17,27 +17,46 @@ Lava in the same interpreter is not touched.
 
 Whatever goes wrong is a SimulationError that names the process: an exception in a ProcessModel (its cause)
 with the time step, or a deadlock with the processes and ports that wait. The network runs only while its host
-waits for it (in `run`, `wait`, `receive`, `send`, `pause`, `var.get`), in the thread that built it. The stock
-counterpart with the same interface is `loihi_mmfree.sim.lava.runtimes.stock.StockRuntime`.
+waits for it (in `run`, `wait`, `receive`, `send`, `pause`, `stop`, `var.get`), in the thread that built it. The
+stock counterpart with the same interface is `loihi_mmfree.sim.lava.runtimes.stock.StockRuntime`.
+
+Stock Lava forks, so that a ProcessModel has the parameters of its process, and the state of `np.random`, as they
+were then, for itself. Here it gets copies. What a fork copies too and this does not: attributes of classes and
+modules, the `random` module of Python, and parameters that cannot be copied, such as locks and open files.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
+from collections.abc import Sequence
 from types import FunctionType, MethodType
 
 import numpy as np
 from lava.magma.compiler.builders.interfaces import AbstractProcessBuilder
+from lava.magma.compiler.channels.pypychannel import CspRecvPort
 from lava.magma.compiler.executable import Executable
 from lava.magma.core.process.ports.ports import InPort
 from lava.magma.core.process.process import AbstractProcess
+from lava.magma.runtime.mgmt_token_enums import MGMT_COMMAND, enum_to_np
 from lava.magma.runtime.runtime_services.runtime_service import LoihiPyRuntimeService, PyRuntimeService
 from lava.proc.io.injector import PyLoihiInjectorModel, PyLoihiInjectorModelAsync
 
 from loihi_mmfree.processes.scheduled import LeanModel
 from loihi_mmfree.sim.lava.runtimes.base import NetworkRuntime, describe
-from loihi_mmfree.sim.lava.runtimes.channels import InProcessChannel, InProcessInfrastructure, InProcessSelector
-from loihi_mmfree.sim.lava.runtimes.scheduler import Scheduler, failures_named
+from loihi_mmfree.sim.lava.runtimes.channels import (
+    ChannelFromHost,
+    ChannelToHost,
+    HostRecvPort,
+    InProcessInfrastructure,
+    InProcessSelector,
+    InProcessSendPort,
+)
+from loihi_mmfree.sim.lava.runtimes.fork import give_own_copies
+from loihi_mmfree.sim.lava.runtimes.scheduler import Actor, DeadlockError, Scheduler, failures_named
+
+STOP_SECONDS = 10.0
+"""A network that is stopped in a run gets this long to end its time step; then it ends where it is."""
 
 
 class InProcessRuntime(NetworkRuntime):
@@ -45,6 +64,9 @@ class InProcessRuntime(NetworkRuntime):
 
     def abort(self) -> None:
         """End the network at once, wherever it stands."""
+        if self._is_aborted:
+            return
+        self._require_caller()
         self._is_aborted = True
         self._is_started = self._is_running = False
         if self._messaging_infrastructure is not None:
@@ -58,6 +80,21 @@ class InProcessRuntime(NetworkRuntime):
     def _scheduler(self) -> Scheduler:
         return self._messaging_infrastructure.scheduler
 
+    def _require_caller(self) -> None:
+        if self._messaging_infrastructure is not None:
+            self._scheduler.require_host()
+
+    def _first_ready(self, ports: Sequence[CspRecvPort]) -> CspRecvPort:
+        return InProcessSelector(self._scheduler).select(*((port, lambda port=port: port) for port in ports))
+
+    def _stop_services(self) -> None:
+        if not self._is_running:
+            super()._stop_services()
+            return
+        # A process may wait for the host, which has left, or never look whether it is to stop.
+        with contextlib.suppress(DeadlockError), self._scheduler.at_most(STOP_SECONDS):
+            super()._stop_services()
+
     def _build_message_infrastructure(self) -> None:
         self._messaging_infrastructure = InProcessInfrastructure()
 
@@ -70,21 +107,22 @@ class InProcessRuntime(NetworkRuntime):
             )
 
     def _build_processes(self) -> None:
+        give_own_copies(self._executable, self._messaging_infrastructure)
         for process, builder in self._executable.proc_builders.items():
-            name = describe(process)
+            actor = Actor(describe(process))
             self._create_external_channels(process, builder)
-            with failures_named(name):
+            with failures_named(actor.name), self._scheduler.building(actor):
                 model = builder.build()
             model._selector = InProcessSelector(self._scheduler)
             if isinstance(model, PyLoihiInjectorModel | PyLoihiInjectorModelAsync):
                 # Lava's injector joins this port when it is deleted, but never sets it.
                 model._p_to_pm_dst_port = model.in_port.csp_ports[-1]
-            with failures_named(name):
+            with failures_named(actor.name):
                 attends = isinstance(model, LeanModel) and model.prepare()
             if attends:
-                self._scheduler.attend(name, model)
+                self._scheduler.attend(actor, model)
             else:
-                self._scheduler.spawn(name, model)
+                self._scheduler.spawn(actor, model)
 
     def _build_runtime_services(self) -> None:
         self._services: list[PyRuntimeService] = []
@@ -96,21 +134,57 @@ class InProcessRuntime(NetworkRuntime):
             if isinstance(service, LoihiPyRuntimeService):
                 _command_quickly(service)
             self._services.append(service)
-            self._scheduler.spawn(f"the runtime service of {domain.name}", service)
+            self._scheduler.spawn(Actor(f"the runtime service of {domain.name}", commands=True), service)
 
     def _pause_services(self) -> None:
-        super()._pause_services()
+        self._steps_added = 0
+        with self._scheduler.relieved_by(self._let_steps_end):
+            super()._pause_services()
+        self._forget_pause()
+
+    def _forget_pause(self) -> None:
+        """Clear what Lava's services set in a pause and never clear: they would report no end of a run again."""
         for service in self._services:
-            # Lava sets this when it pauses in the middle of a run and never clears it: later runs would not
-            # report their end.
             service.pausing = False
+
+    def _let_steps_end(self) -> bool:
+        """Let processes end their time step that wait for a domain which has paused already.
+
+        Returns
+        -------
+        bool
+            Whether there may be any.
+        """
+        full = [
+            actor
+            for actor in self._scheduler.waiting()
+            for port in actor.waiting_for
+            if isinstance(port, InProcessSendPort) and not isinstance(port.receiver, HostRecvPort)
+        ]
+        for actor in full:  # Its channel holds one message more then; it pauses before it sends another.
+            self._scheduler.wake(actor)
+        paused = [
+            (command, answer)
+            for command, answer in zip(self.runtime_to_service, self.service_to_runtime, strict=True)
+            if answer not in self._unanswered
+        ]
+        if full or not paused or self._steps_added == len(self._services):
+            return bool(full)
+        self._steps_added += 1
+        self._forget_pause()
+        for command, answer in paused:
+            command.send(enum_to_np(self.num_steps))
+            command.send(MGMT_COMMAND.PAUSE)  # Which it sees at the end of one step.
+            self._unanswered.append(answer)
+        return True
 
     def _create_external_channels(self, proc: AbstractProcess, proc_builder: AbstractProcessBuilder) -> None:
         for name, initializer in proc_builder.py_ports.items():
             port = getattr(proc, name)
             if not port.external_pipe_flag:
                 continue
-            channel = InProcessChannel(
+            kind = ChannelFromHost if isinstance(port, InPort) else ChannelToHost
+            channel = kind(
                 self._messaging_infrastructure,
                 name,
                 name,
@@ -192,10 +266,10 @@ def _command_quickly(service: LoihiPyRuntimeService) -> None:
         message = command.copy()
         message.flags.writeable = False
         for port in service.service_to_process:
-            port.send(message)
+            port.share(message)
 
     def receive() -> list[np.ndarray]:
-        answers = [port.recv() for port in service.process_to_service]
+        answers = [port.take() for port in service.process_to_service]
         for each in answers:
             if each[0] and float(each[0]) in requests:
                 setattr(service, requests[float(each[0])], True)

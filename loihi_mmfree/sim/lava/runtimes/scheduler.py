@@ -12,8 +12,10 @@ finished, so that a time step of a thousand processes is a loop of calls and not
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
@@ -21,9 +23,14 @@ import numpy as np
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from loihi_mmfree.errors import SimulationError
+from loihi_mmfree.sim.lava.runtimes.random_streams import RandomStreams
 
 REPORTED_WAITS = 8
 """A deadlock report lists this many waiting processes, and the number of the others."""
+
+
+class DeadlockError(SimulationError):
+    """The host waits for what can never come."""
 
 
 class Waitable(Protocol):
@@ -42,7 +49,7 @@ class Waitable(Protocol):
 class CommandPort(Waitable, Protocol):
     """A port on which commands come."""
 
-    def recv(self) -> np.ndarray:
+    def take(self) -> np.ndarray:
         """Take the next command."""
 
 
@@ -62,48 +69,67 @@ class Actor:
     ----------
     name : str
         How messages to the user call it.
+    commands : bool
+        Whether it is a service, which tells others to begin with a phase of a time step.
     greenlet : greenlet.greenlet, optional
         Its thread of control; none for an attendant at rest.
+    attendant : Attendant, optional
+        What carries out commands with a borrowed greenlet, if that is all the actor does.
     waiting_for : tuple of Waitable
         The ports of which one has to get ready before it can continue; empty if it can.
     """
 
-    __slots__ = ("greenlet", "name", "waiting_for")
+    __slots__ = ("attendant", "commands", "greenlet", "name", "waiting_for")
 
-    def __init__(self, name: str, control: greenlet | None) -> None:
+    def __init__(self, name: str, commands: bool = False) -> None:
         self.name = name
-        self.greenlet = control
+        self.commands = commands
+        self.greenlet: greenlet | None = None
+        self.attendant: Attendant | None = None
         self.waiting_for: tuple[Waitable, ...] = ()
-
-
-class AttendingActor(Actor):
-    """An attendant, with or without a borrowed greenlet."""
-
-    __slots__ = ("attendant",)
-
-    def __init__(self, name: str, attendant: Attendant) -> None:
-        super().__init__(name, None)
-        self.attendant = attendant
 
 
 class Scheduler:
     """Runs actors one at a time. Whoever creates it is the host, and has to stay in the same thread."""
 
     def __init__(self) -> None:
-        self._host = Actor("the host", getcurrent())
+        self._host = Actor("the host")
+        self._host.greenlet = getcurrent()
+        self._thread = threading.current_thread().name
         self._running = self._host
         self._ready: deque[Actor] = deque()
         self._actors: list[Actor] = []
         self._idle: list[greenlet] = []
+        self._random = RandomStreams()
+        self._runs_dry = False
+        self._deadline: float | None = None
+        self._relieve: Callable[[], bool] | None = None
         self.is_ended = False
 
-    def spawn(self, name: str, body: Any) -> None:
+    def require_host(self) -> None:
+        """Raise SimulationError unless the host is the caller: greenlets belong to a thread."""
+        if getcurrent() is not self._host.greenlet:
+            raise SimulationError(
+                f"a network in one process is driven by the thread that built it, {self._thread!r}; this is "
+                f"{threading.current_thread().name!r}, or a ProcessModel of the network: call it from there, or "
+                "build the network in the thread that runs it"
+            )
+
+    @contextmanager
+    def building(self, actor: Actor) -> Iterator[None]:
+        """Within this block, which the host runs for an actor, draw random numbers from the actor's stream."""
+        self._random.exchange(self._host, actor)
+        try:
+            yield
+        finally:
+            self._random.exchange(actor, self._host)
+
+    def spawn(self, actor: Actor, body: Any) -> None:
         """Start an actor and let it run until it first waits.
 
         Parameters
         ----------
-        name : str
-            How messages to the user call it.
+        actor : Actor
         body : AbstractPyProcessModel or AbstractRuntimeService
             What it does: `body.start()`.
 
@@ -112,15 +138,15 @@ class Scheduler:
         SimulationError
             If it fails.
         """
-        actor = Actor(name, greenlet(lambda: _perform(name, body), self._host.greenlet))
+        actor.greenlet = greenlet(lambda: _perform(actor.name, body), self._host.greenlet)
         self._actors.append(actor)
         self._run(actor)
 
-    def attend(self, name: str, attendant: Attendant) -> None:
-        """Have somebody carry out the commands that come from now on."""
-        actor = AttendingActor(name, attendant)
+    def attend(self, actor: Actor, attendant: Attendant) -> None:
+        """Have an actor carry out the commands that come from now on."""
+        actor.attendant = attendant
         self._actors.append(actor)
-        self._rest(actor)
+        self._rest(actor, attendant)
 
     def wait(self, *ports: Waitable) -> None:
         """Let others run until one of the ports is ready.
@@ -131,6 +157,8 @@ class Scheduler:
             In the host: an actor failed, or the ports can never get ready. All actors have ended then.
         """
         me = self._running
+        if getcurrent() is not me.greenlet:
+            self.require_host()
         me.waiting_for = ports
         for port in ports:
             port.waiter = me
@@ -140,6 +168,31 @@ class Scheduler:
             while me.waiting_for:
                 self._pass_turn()
             self._running = me
+
+    @contextmanager
+    def at_most(self, seconds: float) -> Iterator[None]:
+        """Within this block, what the host waits for longer than this can never come."""
+        self._deadline = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._deadline = None
+
+    @contextmanager
+    def relieved_by(self, relieve: Callable[[], bool]) -> Iterator[None]:
+        """Within this block, before a deadlock is reported, ask for something that lets actors go on.
+
+        `relieve` returns whether it found anything.
+        """
+        self._relieve = relieve
+        try:
+            yield
+        finally:
+            self._relieve = None
+
+    def waiting(self) -> list[Actor]:
+        """Return the actors that wait."""
+        return [actor for actor in self._actors if actor.waiting_for]
 
     def wake(self, actor: Actor) -> None:
         """Note that an actor which waits can continue. Called when one of its ports gets ready."""
@@ -155,9 +208,13 @@ class Scheduler:
         Called before somebody is told that a port is not ready, so that a loop which asks again and again ends.
         """
         me = self._running
+        if getcurrent() is not me.greenlet:
+            self.require_host()
         if me is self._host:
             for _ in range(len(self._ready)):
                 self._run(self._ready.popleft())
+        elif self._runs_dry:
+            raise GreenletExit
         elif self._ready or not self._host.waiting_for:
             self._ready.append(me)
             self._pass_turn()
@@ -169,12 +226,14 @@ class Scheduler:
         actors, self._actors = self._actors, []
         idle, self._idle = self._idle, []
         self._ready.clear()
-        for actor in (*actors, *(Actor("", each) for each in idle)):
-            if actor.greenlet is not None and not actor.greenlet.dead:
+        living = ((actor, actor.greenlet) for actor in actors if actor.greenlet is not None)
+        for actor, control in (*living, *((Actor(""), each) for each in idle)):
+            if not control.dead:
+                self._random.exchange(self._running, actor)
                 self._running = actor
                 with suppress(Exception):  # what its cleanup raises must not keep the others alive
-                    actor.greenlet.throw(GreenletExit)
-        self._running = self._host
+                    control.throw(GreenletExit)
+        self._return_to_host()
 
     def _pass_turn(self) -> None:
         """Let another one continue, in an actor. The host comes first if it can, or if nobody else can."""
@@ -184,15 +243,25 @@ class Scheduler:
         return self._ready.popleft() if self._ready and self._host.waiting_for else self._host
 
     def _switch_to(self, actor: Actor) -> None:
+        random = self._random
+        if random.own or random.words[1] != random.word or random.words[624] != random.position:
+            random.exchange(self._running, actor)
         self._running = actor
-        if actor.greenlet is None:
-            actor.greenlet = self._idle.pop() if self._idle else greenlet(self._work, self._host.greenlet)
-        actor.greenlet.switch()
+        control = actor.greenlet
+        if control is None:
+            control = actor.greenlet = (
+                self._idle.pop() if self._idle else greenlet(self._work, self._host.greenlet)
+            )
+        control.switch()
 
-    def _rest(self, actor: AttendingActor) -> None:
+    def _return_to_host(self) -> None:
+        self._random.exchange(self._running, self._host)
+        self._running = self._host
+
+    def _rest(self, actor: Actor, attendant: Attendant) -> None:
         """Let an attendant wait for its next command, without a greenlet."""
         actor.greenlet = None
-        port = actor.attendant.service_to_process
+        port = attendant.service_to_process
         if port.is_ready():
             self._ready.append(actor)
         else:
@@ -204,13 +273,13 @@ class Scheduler:
         me = getcurrent()
         while True:
             actor = self._running
-            assert isinstance(actor, AttendingActor)
             attendant = actor.attendant
+            assert attendant is not None
             try:
-                attendant.carry_out(attendant.service_to_process.recv().item())
+                attendant.carry_out(attendant.service_to_process.take().item())
             except Exception as error:
                 raise _failure(actor.name, attendant, error) from error
-            self._rest(actor)
+            self._rest(actor, attendant)
             other = self._next()
             if other.greenlet is None:
                 other.greenlet = me
@@ -221,21 +290,46 @@ class Scheduler:
 
     def _wait_as_host(self) -> None:
         while self._host.waiting_for:
-            if not self._ready:
+            late = self._deadline is not None and time.monotonic() > self._deadline
+            if not (self._ready or self.is_ended) and self._relieve is not None and self._relieve():
+                continue
+            if late or not self._ready:
                 report = self._deadlock()
                 self.end()
-                raise SimulationError(report)
+                raise DeadlockError(report)
             self._run(self._ready.popleft())
 
     def _run(self, actor: Actor) -> None:
         """Give an actor its turn, in the host. What it raises (Ctrl-C may come in it) ends all."""
         try:
-            self._switch_to(actor)
+            try:
+                self._switch_to(actor)
+            except SimulationError as failure:
+                raise _together([failure, *self._run_dry()]) from failure.__cause__
         except BaseException:
             self.end()
             raise
         finally:
-            self._running = self._host
+            self._return_to_host()
+
+    def _run_dry(self) -> list[SimulationError]:
+        """Let everyone go on as far as possible without another command, and return the failures of that.
+
+        So all processes that fail in one time step are reported, as stock Lava does.
+        """
+        self._host.waiting_for = ()  # Each turn comes back to the host.
+        self._runs_dry = True
+        failures = []
+        while self._ready:
+            self._return_to_host()
+            actor = self._ready.popleft()
+            if actor.commands:
+                continue
+            try:
+                self._switch_to(actor)
+            except SimulationError as failure:
+                failures.append(failure)
+        return failures
 
     def _deadlock(self) -> str:
         goal = " or ".join(port.pending() for port in self._host.waiting_for)
@@ -243,8 +337,8 @@ class Scheduler:
             return f"the host waits {goal}, but the network has ended: build it anew to run it again"
         stuck = [
             f"{actor.name} waits {actor.waiting_for[0].pending()}"
-            for actor in self._actors
-            if actor.waiting_for and all(port.label for port in actor.waiting_for)
+            for actor in self.waiting()
+            if all(port.label for port in actor.waiting_for)
         ]
         if not stuck:
             return f"the host waits {goal}, but every process is at rest: more was asked for than the run sends"
@@ -270,6 +364,13 @@ def _failure(name: str, body: Any, error: Exception) -> SimulationError:
     time_step = getattr(body, "time_step", 0)
     when = f" in time step {time_step}" if time_step else ""
     return SimulationError(f"{name} failed{when}: {type(error).__name__}: {error}")
+
+
+def _together(failures: list[SimulationError]) -> SimulationError:
+    """One error that says them all."""
+    if len(failures) == 1:
+        return failures[0]
+    return SimulationError(f"{len(failures)} processes failed: " + "; ".join(map(str, failures)))
 
 
 def _perform(name: str, body: Any) -> None:

@@ -15,12 +15,12 @@ Ctrl-C and after a normal end, no OS process, thread or shared memory is left.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import Empty
 from typing import Any, NoReturn
 
@@ -30,17 +30,30 @@ from lava.magma.core.process.ports.ports import InPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.run_conditions import AbstractRunCondition
 from lava.magma.core.run_configs import RunConfig
-from lava.magma.runtime.message_infrastructure.multiprocessing import MultiProcessing, SystemProcess
+from lava.magma.runtime.message_infrastructure.multiprocessing import SystemProcess
 from lava.magma.runtime.mgmt_token_enums import MGMT_RESPONSE, enum_equal
 
 from loihi_mmfree.errors import SimulationError
+from loihi_mmfree.interrupts import deferred
 from loihi_mmfree.sim.lava.runtimes.base import NetworkRuntime, describe
+from loihi_mmfree.sim.lava.runtimes.stock_processes import (
+    GRACE_SECONDS,
+    GuardedMultiProcessing,
+    end_thread,
+    exit_reason,
+    kill,
+    processor_ticks,
+)
 
 CHECK_SECONDS = 0.1
 """The host looks after the actors this often while it waits."""
 
-GRACE_SECONDS = 2.0
-"""An actor gets this long to report its exception after another one noticed, and to exit after STOP."""
+
+HANDLES = 16
+"""Files that the host has open while it starts a network, beside those for each process and channel."""
+
+HANDLES_OF_PROCESS = 6
+"""Pipes to an OS process: for its end, for its exception, and for the host's wait until it is built."""
 
 
 class StockRuntime(NetworkRuntime):
@@ -55,16 +68,29 @@ class StockRuntime(NetworkRuntime):
     timeout_seconds : float
         The host waits this long without progress: no message for it, and no actor that computes (on Linux; on
         other systems, no message for it).
+    compile_config : mapping, optional
+        As for NetworkRuntime.
     """
 
-    def __init__(self, process: AbstractProcess, run_cfg: RunConfig, timeout_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        process: AbstractProcess,
+        run_cfg: RunConfig,
+        timeout_seconds: float = 60.0,
+        compile_config: Mapping[str, Any] | None = None,
+    ) -> None:
         self._timeout_seconds = timeout_seconds
         self._names: list[str] = []
         self.exception_q: list[Any] = []
         self._host_ports: list[CspSendPort | CspRecvPort] = []
         self._is_stopping = False
         self._was_paused = False
-        super().__init__(process, run_cfg)
+        super().__init__(process, run_cfg, compile_config)
+
+    def initialize(self, node_cfg_idx: int = 0) -> None:
+        """Build and start all processes; on an error, none is left."""
+        self._require_file_handles()
+        super().initialize(node_cfg_idx)
 
     def start(self, run_condition: AbstractRunCondition) -> None:
         """Run under one of Lava's run conditions; a run that `begin` started is finished first."""
@@ -88,12 +114,12 @@ class StockRuntime(NetworkRuntime):
         self._is_started = self._is_running = False
         if self._messaging_infrastructure is None:
             return
-        with interrupts_deferred():
+        with deferred(signal.SIGINT):
             try:
                 for actor in self._messaging_infrastructure.actors:
-                    _kill(actor)
+                    kill(actor)
                 for port in self._host_ports:
-                    _end_thread(port)
+                    end_thread(port)
             finally:
                 self._messaging_infrastructure.smm.shutdown()
 
@@ -111,7 +137,7 @@ class StockRuntime(NetworkRuntime):
             self._await_exceptions()
         # Killed before failed before exited: the later ones are consequences of the earlier.
         name, code = min(ended, key=lambda actor: (actor[1] == 0, actor[1]))
-        self.fail(f"{name} ended unexpectedly, {_exit_reason(code)}")
+        self.fail(f"{name} ended unexpectedly, {exit_reason(code)}")
 
     def fail(self, message: str, cause: BaseException | None = None) -> NoReturn:
         """End all and raise SimulationError."""
@@ -120,23 +146,53 @@ class StockRuntime(NetworkRuntime):
 
     def processor_ticks(self) -> int:
         """Count the processor time that the actors have used, in ticks of the system's clock (0 if unknown)."""
-        return sum(_processor_ticks(actor.pid) for actor in self._messaging_infrastructure.actors)
+        return sum(processor_ticks(actor.pid) for actor in self._messaging_infrastructure.actors)
+
+    def _require_file_handles(self) -> None:
+        """Refuse a network for which this process may not open files enough: Lava would fail half-way."""
+        import resource
+
+        executable = self._executable
+        processes = len(executable.proc_builders) + len(executable.runtime_service_builders)
+        channels = len(executable.channel_builders) + len(executable.sync_channel_builders)
+        channels += sum(
+            getattr(process, name).external_pipe_flag
+            for process, builder in executable.proc_builders.items()
+            for name in builder.py_ports
+        )
+        needed = HANDLES + HANDLES_OF_PROCESS * processes + channels
+        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if needed > allowed:
+            raise SimulationError(
+                f"stock Lava opens about {needed} files for the {processes} OS processes of this network, and the "
+                f"system allows {allowed}: raise the limit (ulimit -n {needed}), or run it in one process"
+            )
 
     def _named_actors(self) -> Iterator[tuple[str, SystemProcess]]:
         return zip(self._names, self._messaging_infrastructure.actors, strict=False)
 
     def _raise_exceptions(self) -> None:
+        if not any(True for _ in self._exceptions()):
+            return
+        time.sleep(CHECK_SECONDS)  # Others that fail in the same time step report now, too.
+        found = list(self._exceptions())
+        said = [message for message, _ in found]
+        self.fail(said[0] if len(said) == 1 else f"{len(said)} processes failed: " + "; ".join(said), found[0][1])
+
+    def _exceptions(self) -> Iterator[tuple[str, Exception | None]]:
+        """What actors have reported: a message, and the exception if it could be sent."""
         for name, actor in self._named_actors():
             try:
                 reported = actor.exception
-            except Exception as error:
-                self.fail(f"{name} failed with an exception that cannot be sent between OS processes: {error}")
-            if reported is not None:
-                self._fail_remotely(name, *reported)
-
-    def _fail_remotely(self, name: str, error: Exception, trace: str) -> NoReturn:
-        error.__cause__ = ActorTracebackError(trace)
-        self.fail(f"{name} failed: {type(error).__name__}: {error}", error)
+            except Exception as unsendable:
+                reported = actor._exception = (UnsendableError(str(unsendable)), "")
+            if reported is None:
+                continue
+            error, trace = reported
+            if isinstance(error, UnsendableError):
+                yield f"{name} failed with an exception that cannot be sent between OS processes: {error}", None
+            else:
+                yield _said(name, error), _caused(error, trace)
 
     def _await_exceptions(self) -> None:
         """Give the actor that caused what another one noticed the time to report."""
@@ -152,16 +208,30 @@ class StockRuntime(NetworkRuntime):
             self.fail("a process reported an error, but no exception")
         return response
 
-    def _stop_at_rest(self) -> None:
+    def _first_ready(self, ports: Sequence[CspRecvPort]) -> CspRecvPort:
+        watch = self.watch()
+        while True:
+            for port in ports:
+                if port.probe():
+                    return port
+            # Most often the first to answer; the others are looked at when it does not.
+            with contextlib.suppress(Empty):
+                ports[0]._queue.get(timeout=CHECK_SECONDS, peek=True)
+                return ports[0]
+            watch.check()
+
+    def _stop_services(self) -> None:
+        if self._is_running:
+            return  # Lava's service would not hear it before a process that waits for the host.
         self._is_stopping = True
-        super()._stop_at_rest()
+        super()._stop_services()
         deadline = time.monotonic() + GRACE_SECONDS
         for actor in self._messaging_infrastructure.actors:
             multiprocessing.Process.join(actor, max(0.0, deadline - time.monotonic()))
 
     def _build_message_infrastructure(self) -> None:
-        with interrupts_deferred():
-            self._messaging_infrastructure = UninterruptedMultiProcessing()
+        with deferred(signal.SIGINT):
+            self._messaging_infrastructure = GuardedMultiProcessing()
             self._messaging_infrastructure.start()
 
     def _build_processes(self) -> None:
@@ -174,7 +244,7 @@ class StockRuntime(NetworkRuntime):
         super()._build_runtime_services()
 
     def _create_external_channels(self, proc: AbstractProcess, proc_builder: Any) -> None:
-        with interrupts_deferred():
+        with deferred(signal.SIGINT):
             super()._create_external_channels(proc, proc_builder)
             for name in proc_builder.py_ports:
                 port = getattr(proc, name)
@@ -184,7 +254,7 @@ class StockRuntime(NetworkRuntime):
                     self._guard(port.external_pipe_csp_recv_port)
 
     def _start_ports(self) -> None:
-        with interrupts_deferred():
+        with deferred(signal.SIGINT):
             super()._start_ports()
             for port in (*self.runtime_to_service, *self.service_to_runtime):
                 self._guard(port)
@@ -202,7 +272,7 @@ class StockRuntime(NetworkRuntime):
                 watch.check()
                 continue
             if error is not None:
-                self._fail_remotely(name, error, error.trace)
+                self.fail(_said(name, error), _caused(error, error.trace))
             return
 
     def _guard(self, port: CspSendPort | CspRecvPort) -> None:
@@ -212,6 +282,10 @@ class StockRuntime(NetworkRuntime):
             port._queue = GuardedQueue(port.size, self.watch)
         else:
             port._semaphore = GuardedSemaphore(port.size, self.watch)
+
+
+class UnsendableError(Exception):
+    """An actor's exception that cannot be sent between OS processes."""
 
 
 class ActorTracebackError(Exception):
@@ -282,59 +356,10 @@ class GuardedSemaphore(threading.BoundedSemaphore):
         return True
 
 
-class UninterruptedMultiProcessing(MultiProcessing):
-    """Lava's own actors, but Ctrl-C, which a terminal sends to every process, reaches the host alone."""
-
-    def build_actor(self, target_fn: Callable[..., None], builder: Any, exception_q: Any = None) -> SystemProcess:
-        """Start an OS process."""
-        with interrupts_deferred():
-            return super().build_actor(target_fn, builder, exception_q)
+def _said(name: str, error: Exception) -> str:
+    return f"{name} failed: {type(error).__name__}: {error}"
 
 
-@contextmanager
-def interrupts_deferred() -> Iterator[None]:
-    """Within this block Ctrl-C has no effect yet; in OS processes that are started here, it never has."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    interrupts: list[int] = []
-    earlier = signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, earlier)
-        if interrupts:
-            signal.raise_signal(signal.SIGINT)
-
-
-def _kill(actor: SystemProcess) -> None:
-    actor.kill()
-    # Not SystemProcess.join: it reads what the actor reports, which may have been cut off.
-    multiprocessing.Process.join(actor)
-    actor.close()
-    actor._pconn.close()
-    actor._cconn.close()
-    actor._is_done = True
-
-
-def _end_thread(port: CspSendPort | CspRecvPort) -> None:
-    port.join()
-    port.thread.join(GRACE_SECONDS)
-    # The arrays are views of the shared memory, which cannot be freed before them.
-    port._array = []
-
-
-def _exit_reason(code: int) -> str:
-    if code < 0:
-        return f"killed by signal {signal.Signals(-code).name}"
-    return f"with exit code {code}"
-
-
-def _processor_ticks(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            fields = file.read().rpartition(")")[2].split()
-    except OSError:
-        return 0
-    user, system = fields[11:13]
-    return int(user) + int(system)
+def _caused(error: Exception, trace: str) -> Exception:
+    error.__cause__ = ActorTracebackError(trace)
+    return error
