@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,14 +14,15 @@ import numpy as np
 import pytest
 
 from loihi_mmfree import __version__
-from loihi_mmfree.activity.counts import recorded_activity
-from loihi_mmfree.activity.incidents import Incidents
+from loihi_mmfree.activity.counts import Activity
+from loihi_mmfree.activity.recorder import ActivityRecorder
 from loihi_mmfree.cost.model import PHASES
 from loihi_mmfree.cost.on_chip import on_chip_activity
 from loihi_mmfree.cost.parameters import load_parameters
 from loihi_mmfree.cost.quantity import format_number
 from loihi_mmfree.cost.sweep import SweepRow
 from loihi_mmfree.ir.executor import counting_nodes
+from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.ir.nodes import NeuronGroup, block_of
 from loihi_mmfree.net.artifact import Net, Placed
 from loihi_mmfree.place.placer import Request, place
@@ -262,6 +264,14 @@ def test_a_report_of_recorded_activity_shows_its_zeros_by_layer(tiny_net: Net, r
     assert "recorded activity (a run, 1 token)" in text
 
 
+def recorded_activity(graph: Graph, sent: np.ndarray, incidents: Sequence[list[int]] = ()) -> Activity:
+    """What a recorder makes of the messages [T, outputs] of a run and of its incidents."""
+    recorder = ActivityRecorder(graph)
+    assert recorder.observer.counts is not None
+    recorder.observer.counts(sent, np.array(incidents, dtype=np.int32).reshape(-1, 4))
+    return recorder.activity()
+
+
 def test_every_block_with_neurons_has_a_row_of_activity_in_the_order_of_the_graph(
     tiny_net: Net, reported: str
 ) -> None:
@@ -285,7 +295,7 @@ def test_rows_of_activity_on_chip_add_up_to_what_is_counted_by_token(
     net = placed_anew(tiny_net, head)
     outputs = len(report.activity.messages)
     counts = np.arange(2 * outputs, dtype=np.int32).reshape(2, outputs) + 1
-    recorded = recorded_activity(tiny_net.graph, counts, Incidents(counting_nodes(tiny_net.graph)))
+    recorded = recorded_activity(tiny_net.graph, counts)
     by_token = on_chip_activity(net.graph, net.placed.placement, recorded)
     page = report_page(replace(report, recorded=True, activity=recorded), net)
     rows = [row for row in activity_rows(page) if "(host)" not in row[0]]
@@ -300,11 +310,10 @@ def test_a_report_of_recorded_activity_plots_it_over_tokens(tiny_net: Net, repor
     operations, saturations = np.linspace(2e6, 3e6, 300), np.zeros(300, dtype=np.int64)
     nodes = counting_nodes(tiny_net.graph)
     row = [7, nodes.index("layers.1.attn.mlgru"), 1234, 0]
-    incidents = Incidents(nodes, np.array([row], dtype=np.int32))
     recorded = replace(
         report,
         recorded=True,
-        activity=recorded_activity(tiny_net.graph, table, incidents),
+        activity=recorded_activity(tiny_net.graph, table, [row]),
         per_token={"messages": table.sum(axis=1), "synaptic_operations": operations, "saturations": saturations},
     )
     page = Page(report_page(recorded, tiny_net))
