@@ -93,7 +93,7 @@ def test_closed_streams_keep_no_result_from_its_file(tiny_net: Net, tmp_path: Pa
 
 def test_what_stdout_cannot_encode_is_shown_as_an_escape(tiny_net: Net) -> None:
     command = [sys.executable, "-c", "from loihi_mmfree.cli.main import main; main()", "run", str(tiny_net.path)]
-    command += ["--backend", "engine", "--prompt", "é", "-n", "0"]
-    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command += ["--backend", "engine", "--prompt", "€", "-n", "0"]
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert (done.returncode, done.stdout) == (0, "\\xe9\n")
+    assert (done.returncode, done.stdout) == (0, "\\u20ac\n")
