@@ -107,8 +107,8 @@ def test_an_uncalibrated_quantizer_is_refused_by_the_name_of_its_site(training):
         quantizer.scaling.qformat()
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_value_that_is_not_finite_is_refused_by_the_name_of_its_site(value):
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e12, -1e30])
+def test_a_value_that_is_not_finite_or_absurdly_large_is_refused_by_the_name_of_its_site(value):
     quantizer = calibrated(16, [1.0], [value], [2.0])
     with pytest.raises(CheckpointError, match=r"layers\.0\.somewhere: .* only finite values"):
         quantizer.scaling.qformat()
