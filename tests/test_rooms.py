@@ -15,8 +15,8 @@ PACKAGE = ROOT / "loihi_mmfree"
 
 FLOORS = (
     ("errors", "version", "defaults"),
-    ("files", "memory", "progress"),
-    ("sentencepiece",),
+    ("files", "memory", "progress", "untrusted"),
+    ("sentencepiece", "tokenizer_file"),
     ("text",),
     ("checkpoint", "fixedpoint", "loihi2"),
     ("model", "ir", "quantize"),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import zlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +15,15 @@ from numpy.typing import NDArray
 from loihi_mmfree.activity.counts import HISTOGRAM_BINS, Activity, group_ports
 from loihi_mmfree.activity.incidents import COLUMNS, NODE, TOKEN, Incidents
 from loihi_mmfree.errors import ArtifactError, UsageError
-from loihi_mmfree.files import require_writable, write_whole
+from loihi_mmfree.files import read_regular, require_output, require_writable, write_whole
 from loihi_mmfree.ir.executor import counting_nodes
 from loihi_mmfree.ir.graph import Graph
-from loihi_mmfree.net.artifact import REPORT, network_sha256
+from loihi_mmfree.net.artifact import network_sha256
+from loihi_mmfree.net.folder import ACTIVITY, BY_TOKEN, LARGEST_JSON_BYTES, REPORT
+from loihi_mmfree.untrusted import LARGEST_ARRAYS_BYTES, parse_json, parse_npz
 
 SCHEMA_VERSION = 3
-ACTIVITY, BY_TOKEN = "activity.json", "activity.npz"
-"""Files in the `report` folder: totals, and what belongs to which token.
+"""Of both files in the `report` folder: `ACTIVITY`, the totals, and `BY_TOKEN`, what belongs to which token.
 
 The second holds `messages`, int32 [T, outputs], with `outputs`, the names of its columns; and `incidents`, int32
 [incidents, 4] (see `activity.incidents`), with `nodes`, the names that its second column numbers.
@@ -38,12 +38,17 @@ def save_activity(net_path: str | Path, activity: Activity) -> Path:
     Raises
     ------
     UsageError
-        The folder cannot be written.
+        The folder cannot be written, or the recording is longer than what is read back.
     ValueError
         The activity was not recorded.
     """
     if activity.by_token is None:
         raise ValueError("only a recorded activity is kept, and this one has no messages by token")
+    if activity.by_token.nbytes + activity.incidents.rows.nbytes > LARGEST_ARRAYS_BYTES // 2:
+        raise UsageError(
+            f"the activity of {activity.tokens} tokens takes more than {LARGEST_ARRAYS_BYTES // 2**21} MiB, which "
+            "is the most that is kept; record fewer tokens"
+        )
     path = require_report_folder(net_path) / ACTIVITY
     table = io.BytesIO()
     np.savez_compressed(
@@ -72,7 +77,7 @@ def require_report_folder(net_path: str | Path) -> Path:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be made: {error.strerror}") from error
-    require_writable(folder)
+    require_recordable(net_path)
     return folder
 
 
@@ -82,10 +87,19 @@ def require_recordable(net_path: str | Path, option: str = "") -> None:
     Raises
     ------
     UsageError
-        Its `report` folder cannot be made or written.
+        Its `report` folder cannot be made or written, or leads out of the network.
     """
     folder = Path(net_path) / REPORT
-    require_writable(folder if folder.exists() else Path(net_path), option)
+    if folder.is_symlink():
+        raise UsageError(f"{option} {folder}: is a link, and would lead out of the network; remove it".strip())
+    if not os.path.lexists(folder):
+        require_writable(Path(net_path), option)
+        return
+    require_writable(folder, option)
+    for name in (ACTIVITY, BY_TOKEN):
+        if (folder / name).is_symlink():
+            raise UsageError(f"{option} {folder / name}: is a link, and would lead out of the network".strip())
+        require_output(folder / name, option)
 
 
 def load_activity(net_path: str | Path, graph: Graph) -> Activity | None:
@@ -96,12 +110,15 @@ def load_activity(net_path: str | Path, graph: Graph) -> Activity | None:
     ArtifactError
         A file is damaged, of another schema or of another network, or the two do not belong together.
     """
-    path = Path(net_path) / REPORT / ACTIVITY
-    if not path.exists() and not path.with_name(BY_TOKEN).exists():
+    folder = Path(net_path) / REPORT
+    path = folder / ACTIVITY
+    if not os.path.lexists(path) and not os.path.lexists(path.with_name(BY_TOKEN)):
         return None
+    if folder.is_symlink():
+        raise ArtifactError(f"{folder}: is a link, and leads out of the network; remove it")
     try:
-        data = _checked(json.loads(path.read_text()))
-    except (OSError, ValueError, RecursionError) as error:
+        data = _checked(parse_json(read_regular(path, LARGEST_JSON_BYTES, follow=False)))
+    except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: cannot be read: {error}; {_AGAIN}") from error
     if data["network_sha256"] != network_sha256(net_path):
         raise ArtifactError(f"{path}: counts of another network; {_AGAIN}")
@@ -143,7 +160,7 @@ def _checked(data: Any) -> dict[str, Any]:
     if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
         found = data.get("schema_version") if isinstance(data, dict) else None
         raise ValueError(f"an activity of schema {found}, expected {SCHEMA_VERSION}")
-    if not isinstance(data.get("tokens"), int) or data["tokens"] < 1:
+    if not isinstance(data.get("tokens"), int) or not 1 <= data["tokens"] < 2**31:
         raise ValueError("tokens must be a whole number of at least 1")
     for name in _TOTALS:
         if not _is_counts(data.get(name)):
@@ -170,10 +187,10 @@ def _read_tables(
 ) -> tuple[NDArray[np.int32], Incidents]:
     """The messages of every token at outputs of these sizes, int32 [tokens, outputs], and the incidents."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            messages, rows = archive["messages"], archive["incidents"]
-            named = archive["outputs"].tolist(), archive["nodes"].tolist()
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, BadZipFile, zlib.error) as error:
+        archive = parse_npz(read_regular(path, LARGEST_ARRAYS_BYTES, follow=False))
+        messages, rows = archive["messages"], archive["incidents"]
+        named = archive["outputs"].tolist(), archive["nodes"].tolist()
+    except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(f"{path}: cannot be read: {error}; {_AGAIN}") from error
     known = (
         named == (list(sizes), list(nodes)) and _is_table(messages, len(sizes)) and _is_table(rows, len(COLUMNS))
