@@ -20,7 +20,8 @@ import numpy as np
 from loihi_mmfree.activity.file import ACTIVITY, save_activity
 from loihi_mmfree.activity.observer import NOBODY
 from loihi_mmfree.activity.recorder import ActivityRecorder
-from loihi_mmfree.net.artifact import MANIFEST, Net, load_net
+from loihi_mmfree.net.artifact import Net, load_net
+from loihi_mmfree.net.folder import MANIFEST
 from loihi_mmfree.sim.engine.compiled import FastEngine
 
 

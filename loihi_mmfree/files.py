@@ -1,4 +1,4 @@
-"""Files as every room reads and writes them: regular ones, TOML with its place in errors, whole or not at all."""
+"""Files as every room reads and writes them: regular ones of bounded size, TOML, and files that appear whole."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import contextlib
 import errno
 import io
 import os
+import shutil
 import stat
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,39 +17,8 @@ from typing import Any, BinaryIO
 
 from loihi_mmfree.errors import UsageError
 
-
-def open_regular(path: Path) -> io.BufferedReader:
-    """Open a regular file for reading. A FIFO or a device is refused, not waited for; links are followed.
-
-    Raises
-    ------
-    OSError
-        There is no such file, or it is of another kind.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except ValueError as error:  # a name that no file can have
-        raise OSError(errno.EINVAL, str(error)) from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file")
-    return os.fdopen(descriptor, "rb")
-
-
-def read_regular(path: Path, limit: int) -> bytes:
-    """Return the content of a regular file.
-
-    Raises
-    ------
-    OSError
-        There is no such file, it is of another kind, or it is larger than `limit` bytes.
-    """
-    with open_regular(path) as file:
-        content = file.read(limit + 1)
-        if len(content) > limit:
-            size = max(os.fstat(file.fileno()).st_size, len(content))
-            raise OSError(errno.EFBIG, f"{size} bytes; at most {limit} are read")
-    return content
+LARGEST_SETTINGS_BYTES = 2**20
+"""Of a file of settings that a person wrote."""
 
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:
@@ -64,8 +35,10 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
         import tomli as tomllib
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise UsageError(f"{where}: not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"{where}: nested too deeply") from error
 
 
 def require_writable(folder: Path, option: str = "") -> None:
@@ -86,7 +59,8 @@ def require_writable(folder: Path, option: str = "") -> None:
 def replacing(path: Path, option: str = "") -> Iterator[BinaryIO]:
     """Give a new file to write, which takes the place of `path` when the block ends without an error.
 
-    Whatever ends the block otherwise, an interrupt too, leaves what was there before and nothing else.
+    Whatever ends the block otherwise, an interrupt too, leaves what was there before and nothing else. Where
+    `path` is a link, a FIFO or a device such as /dev/stdout, it stays so, and what was written is written to it.
 
     Parameters
     ----------
@@ -97,8 +71,15 @@ def replacing(path: Path, option: str = "") -> Iterator[BinaryIO]:
     Raises
     ------
     UsageError
-        The file cannot be written.
+        The file cannot be written, or nobody reads the FIFO.
     """
+    if not _is_plain(path):
+        require_output(path, option)
+        with tempfile.TemporaryFile() as file:
+            yield file
+            file.seek(0)
+            _write_through(path, file, option)
+        return
     # A name of its own: others may write the same file at the same time.
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
@@ -113,21 +94,21 @@ def replacing(path: Path, option: str = "") -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
 
 
-def require_output(path: Path, option: str) -> None:
-    """Refuse an output path where no file can be written, before the work whose result goes there.
-
-    Raises
-    ------
-    UsageError
-        It is a folder, or the folder that it would be in cannot be written.
-    """
-    if path.is_dir():
-        raise UsageError(f"{option} {path}: is a folder; name a file")
-    require_writable(path.absolute().parent, option)
+def _write_through(path: Path, content: BinaryIO, option: str) -> None:
+    """Write to what is there."""
+    try:
+        # Without waiting for a reader: there may never be one.
+        handle = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        os.set_blocking(handle, True)
+        with os.fdopen(handle, "wb") as file:
+            shutil.copyfileobj(content, file)
+    except OSError as error:
+        reason = "nobody reads it" if error.errno == errno.ENXIO else error.strerror
+        raise UsageError(f"{option} {path}: not written: {reason}".strip()) from error
 
 
 def write_whole(path: Path, content: bytes, option: str = "") -> None:
-    """Write a file that appears whole or not at all; `option` names what asked for it in errors.
+    """Write a file that appears whole or not at all (see `replacing`).
 
     Raises
     ------
@@ -136,3 +117,95 @@ def write_whole(path: Path, content: bytes, option: str = "") -> None:
     """
     with replacing(path, option) as file:
         file.write(content)
+
+
+def open_regular(path: str | Path, folder: int | None = None, *, follow: bool = True) -> io.BufferedReader:
+    """Open a regular file; anything else, a FIFO that nobody writes among them, is refused at once.
+
+    Parameters
+    ----------
+    path : str or Path
+    folder : int, optional
+        Descriptor of an open folder that a relative path begins at.
+    follow : bool
+        Whether the last part of the path may be a link.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened, or is no regular file.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
+    try:
+        handle = os.open(path, flags, dir_fd=folder)
+    except ValueError as error:  # a name that no file can have
+        raise OSError(errno.EINVAL, str(error)) from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(handle, "rb")
+
+
+def read_regular(path: str | Path, largest: int, folder: int | None = None, *, follow: bool = True) -> bytes:
+    """Read a regular file of at most `largest` bytes.
+
+    Raises
+    ------
+    OSError
+        It cannot be read, is no regular file, or is larger.
+    """
+    with open_regular(path, folder, follow=follow) as file:
+        content = file.read(largest + 1)
+        if len(content) > largest:
+            size = max(os.fstat(file.fileno()).st_size, len(content))
+            raise OSError(errno.EFBIG, f"{size} bytes; at most {largest} are read", str(path))
+    return content
+
+
+def read_text(path: Path, largest: int, option: str = "") -> str:
+    """Read a text of the user's; `option` names what asked for it in errors.
+
+    Raises
+    ------
+    UsageError
+        It cannot be read, is too large, or not UTF-8.
+    """
+    try:
+        return read_regular(path, largest).decode("utf-8")
+    except OSError as error:
+        raise UsageError(f"{option} {path}: cannot be read: {error.strerror}".strip()) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{option} {path}: not UTF-8: {error}".strip()) from error
+
+
+def require_output(path: Path, option: str) -> None:
+    """Refuse an output path that `replacing` could not write to, before the work whose result goes there.
+
+    Raises
+    ------
+    UsageError
+        It is a folder, a block device or a socket, or cannot be written.
+    """
+    if _is_plain(path):
+        require_writable(path.absolute().parent, option)
+        return
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise UsageError(f"{option} {path}: cannot write there: {error.strerror}") from error
+    if stat.S_ISDIR(mode):
+        raise UsageError(f"{option} {path}: is a folder; name a file")
+    if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
+        raise UsageError(f"{option} {path}: is a {'disk' if stat.S_ISBLK(mode) else 'socket'}; name a file")
+    if not os.access(path, os.W_OK):
+        raise UsageError(f"{option} {path}: cannot write there")
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether there is a regular file, or nothing yet."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False

@@ -11,8 +11,9 @@ from typing import Any
 from loihi_mmfree.errors import CheckpointError, UsageError
 from loihi_mmfree.files import read_regular
 from loihi_mmfree.sentencepiece import convert
+from loihi_mmfree.tokenizer_file import encode_in_time, guarded, load_tokenizer
 
-LARGEST_TOKENIZER_BYTES = 256 * 2**20
+LARGEST_TOKENIZER_BYTES = 64 * 2**20
 _REPLACEMENT = "\ufffd"
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 _LONGEST_CHARACTER = 4
@@ -55,13 +56,8 @@ class Tokenizer:
     """
 
     def __init__(self, path: Path) -> None:
-        from tokenizers import Tokenizer as Backend
-
-        content = tokenizer_json(path)
-        try:
-            self._backend: Any = Backend.from_str(content)
-        except Exception as error:  # the library raises plain Exception for every fault
-            raise CheckpointError(f"{path}: not a readable tokenizer: {error}") from error
+        self._where = str(path)
+        self._backend: Any = load_tokenizer(tokenizer_json(path), self._where)
         self._backend.encode_special_tokens = True
         added = self._backend.get_added_tokens_decoder()
         self._special = {number: token.content for number, token in added.items() if token.special}
@@ -88,7 +84,7 @@ class Tokenizer:
                 f"the text is not valid UTF-8: what stands at character {error.start} is no character; "
                 "give it in UTF-8"
             ) from error
-        found = self._backend.encode(text)
+        found = encode_in_time(self._backend, text, self._where)
         for token, put_in_front in zip(found.ids, found.special_tokens_mask, strict=True):
             name = self._special.get(token)
             if name is not None and not put_in_front and name in text:
@@ -99,7 +95,7 @@ class Tokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of token ids; special tokens, and ids that stand for none, are left out."""
-        return str(self._backend.decode(list(ids)))
+        return guarded(lambda: str(self._backend.decode(list(ids))), self._where)
 
     def is_shown(self, token: int) -> bool:
         """Whether a token id stands for text."""

@@ -15,8 +15,8 @@ PACKAGE = ROOT / "loihi_mmfree"
 
 FLOORS = (
     ("errors", "version", "defaults", "interrupts"),
-    ("files", "memory", "scratch", "progress"),
-    ("sentencepiece",),
+    ("files", "memory", "scratch", "progress", "untrusted"),
+    ("sentencepiece", "tokenizer_file"),
     ("text",),
     ("checkpoint", "fixedpoint", "loihi2"),
     ("model", "ir", "quantize"),

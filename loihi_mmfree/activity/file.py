@@ -6,11 +6,9 @@ import contextlib
 import io
 import json
 import os
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,17 +16,18 @@ from numpy.typing import NDArray
 from loihi_mmfree.activity.counts import HISTOGRAM_BINS, Activity, group_ports
 from loihi_mmfree.activity.incidents import COLUMNS, NODE, TOKEN, Incidents
 from loihi_mmfree.errors import ArtifactError, UsageError
-from loihi_mmfree.files import require_writable, write_whole
+from loihi_mmfree.files import read_regular, require_output, require_writable, write_whole
 from loihi_mmfree.ir.executor import counting_nodes
 from loihi_mmfree.ir.graph import Graph
-from loihi_mmfree.net.artifact import REPORT, network_sha256
+from loihi_mmfree.net.artifact import network_sha256
+from loihi_mmfree.net.folder import ACTIVITY, LARGEST_JSON_BYTES, REPORT
 from loihi_mmfree.scratch import hold
+from loihi_mmfree.untrusted import LARGEST_ARRAYS_BYTES, parse_json, parse_npz
 
 SCHEMA_VERSION = 4
-ACTIVITY = "activity.npz"
-"""File in the `report` folder; one alone, so that another recording takes the place of all of it or of nothing.
+"""Of `ACTIVITY` in the `report` folder: one file, so that another recording replaces all of it or nothing.
 
-It holds `totals`, JSON as text; `messages`, int32 [T, outputs], with `outputs`, the names of its columns; and
+It holds `totals`, JSON in UTF-8; `messages`, int32 [T, outputs], with `outputs`, the names of its columns; and
 `incidents`, int32 [incidents, 4] (see `activity.incidents`), with `nodes`, the names that its second column
 numbers.
 """
@@ -42,18 +41,23 @@ def save_activity(net_path: str | Path, activity: Activity) -> Path:
     Raises
     ------
     UsageError
-        The folder cannot be written.
+        The folder cannot be written, or the recording is longer than what is read back.
     ValueError
         The activity was not recorded.
     """
     if activity.by_token is None:
         raise ValueError("only a recorded activity is kept, and this one has no messages by token")
+    if activity.by_token.nbytes + activity.incidents.rows.nbytes > LARGEST_ARRAYS_BYTES // 2:
+        raise UsageError(
+            f"the activity of {activity.tokens} tokens takes more than {LARGEST_ARRAYS_BYTES // 2**21} MiB, which "
+            "is the most that is kept; record fewer tokens"
+        )
     folder = require_report_folder(net_path)
     totals = {"schema_version": SCHEMA_VERSION, "network_sha256": network_sha256(net_path), **_to_dict(activity)}
     content = io.BytesIO()
     np.savez_compressed(
         content,
-        totals=np.array(json.dumps(totals, indent=1)),
+        totals=np.frombuffer(json.dumps(totals).encode(), dtype=np.uint8),
         messages=activity.by_token.astype("<i4", copy=False),
         outputs=np.array(list(activity.messages)),
         incidents=activity.incidents.rows.astype("<i4", copy=False),
@@ -91,7 +95,7 @@ def require_report_folder(net_path: str | Path) -> Path:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be made: {error.strerror}") from error
-    require_writable(folder)
+    require_recordable(net_path)
     return folder
 
 
@@ -101,10 +105,19 @@ def require_recordable(net_path: str | Path, option: str = "") -> None:
     Raises
     ------
     UsageError
-        Its `report` folder cannot be made or written.
+        Its `report` folder cannot be made or written, or leads out of the network.
     """
     folder = Path(net_path) / REPORT
-    require_writable(folder if folder.exists() else Path(net_path), option)
+    if folder.is_symlink():
+        raise UsageError(f"{option} {folder}: is a link, and would lead out of the network; remove it".strip())
+    if not os.path.lexists(folder):
+        require_writable(Path(net_path), option)
+        return
+    require_writable(folder, option)
+    path = folder / ACTIVITY
+    if path.is_symlink():
+        raise UsageError(f"{option} {path}: is a link, and would lead out of the network".strip())
+    require_output(path, option)
 
 
 def load_activity(net_path: str | Path, graph: Graph) -> Activity | None:
@@ -115,17 +128,19 @@ def load_activity(net_path: str | Path, graph: Graph) -> Activity | None:
     ArtifactError
         It is damaged, of another schema or of another network, or its totals are not those of its tables.
     """
-    path = Path(net_path) / REPORT / ACTIVITY
-    if not path.exists():
+    folder = Path(net_path) / REPORT
+    path = folder / ACTIVITY
+    if not os.path.lexists(path):
         return None
+    if folder.is_symlink():
+        raise ArtifactError(f"{folder}: is a link, and leads out of the network; remove it")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            data = _checked(json.loads(str(archive["totals"])))
-            tables = {name: archive[name] for name in ("messages", "outputs", "incidents", "nodes")}
-    except (
-        *(OSError, ValueError, KeyError, EOFError, AttributeError, RecursionError, TypeError),
-        *(BadZipFile, zlib.error),
-    ) as error:
+        tables = parse_npz(read_regular(path, LARGEST_ARRAYS_BYTES, follow=False))
+        data = _checked(parse_json(_text(tables)))
+        missing = {"messages", "outputs", "incidents", "nodes"} - tables.keys()
+        if missing:
+            raise ValueError(f"has no {', '.join(sorted(missing))}")
+    except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(f"{path}: cannot be read: {error}; {_AGAIN}") from error
     if data["network_sha256"] != network_sha256(net_path):
         raise ArtifactError(f"{path}: counts of another network; {_AGAIN}")
@@ -167,7 +182,7 @@ def _checked(data: Any) -> dict[str, Any]:
     if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
         found = data.get("schema_version") if isinstance(data, dict) else None
         raise ValueError(f"an activity of schema {found}, expected {SCHEMA_VERSION}")
-    if not isinstance(data.get("tokens"), int) or data["tokens"] < 1:
+    if not isinstance(data.get("tokens"), int) or not 1 <= data["tokens"] < 2**31:
         raise ValueError("tokens must be a whole number of at least 1")
     for name in _TOTALS:
         if not _is_counts(data.get(name)):
@@ -187,6 +202,14 @@ def _is_counts(value: Any) -> bool:
 def _is_histogram(value: Any) -> bool:
     counts = isinstance(value, list) and all(isinstance(each, int) and each >= 0 for each in value)
     return counts and len(value) == HISTOGRAM_BINS
+
+
+def _text(tables: Mapping[str, NDArray[Any]]) -> bytes:
+    """The JSON in an archive."""
+    totals = tables["totals"]
+    if totals.dtype != np.uint8 or totals.ndim != 1 or totals.size > LARGEST_JSON_BYTES:
+        raise ValueError("its totals are no text")
+    return totals.tobytes()
 
 
 def _checked_tables(

@@ -17,6 +17,7 @@ from loihi_mmfree.cli.compile import compile_command
 from loihi_mmfree.cli.demo import demo
 from loihi_mmfree.cli.doctor import doctor
 from loihi_mmfree.cli.inspect import inspect
+from loihi_mmfree.cli.output import printable
 from loihi_mmfree.cli.report import report
 from loihi_mmfree.cli.run import run
 from loihi_mmfree.errors import LoihiMmfreeError, Notice
@@ -65,7 +66,7 @@ def _notices() -> Iterator[None]:
 
         def show_notice(message: Warning | str, category: type[Warning], *rest: Any) -> None:
             if issubclass(category, Notice):
-                typer.echo(f"notice: {message}", err=True)
+                typer.echo(printable(f"notice: {message}"), err=True)
             else:
                 show(message, category, *rest)
 
@@ -86,9 +87,10 @@ def call() -> NoReturn:
         with _notices(), out_of_memory("loihi-mmfree", "end other programs, or use a machine with more"):
             app()
     except LoihiMmfreeError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(printable(f"error: {error}"), err=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        typer.echo(f"error: {error.filename or 'input/output'}: {error.strerror or error}", err=True)
+        what = f"error: {error.filename or 'input/output'}: {error.strerror or error}"
+        typer.echo(printable(what), err=True)
         sys.exit(1)
     sys.exit(0)

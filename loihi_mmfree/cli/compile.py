@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from loihi_mmfree.cli.output import JSON_OPTION, print_json, progress
-from loihi_mmfree.errors import UsageError
+from loihi_mmfree.cli.output import JSON_OPTION, print_json, printable, progress
+from loihi_mmfree.files import LARGEST_SETTINGS_BYTES, read_text
 from loihi_mmfree.text import counted
 
 if TYPE_CHECKING:
@@ -95,11 +95,11 @@ def compile_command(
         )
     seconds = time.perf_counter() - began
     for notice in notices:
-        typer.echo(f"notice: {notice}", err=True)
+        typer.echo(printable(f"notice: {notice}"), err=True)
     size = sum(path.stat().st_size for path in output.iterdir())
     depth, placement = net.manifest["depth_steps"], net.placed.placement
     typer.echo(
-        f"{output}: {len(net.graph.nodes)} nodes on {counted(placement.cores_used, 'core')} of "
+        f"{printable(str(output))}: {len(net.graph.nodes)} nodes on {counted(placement.cores_used, 'core')} of "
         f"{counted(placement.chips_used, 'chip')} ({placement.system}), {depth} time steps deep, "
         f"{size / 1e6:.1f} MB, {seconds:.1f} s"
     )
@@ -127,10 +127,8 @@ def _settings(config: Path | None, act_bits: int | None, given: dict[str, Any]) 
 
     settings = CompileConfig()
     if config is not None:
-        try:
-            settings = CompileConfig.from_toml(config.read_text(), str(config))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{config}: cannot be read: {error}") from error
+        text = read_text(config, LARGEST_SETTINGS_BYTES, "--config")
+        settings = CompileConfig.from_toml(text, str(config))
     if act_bits is not None:
         quantization = dataclasses.replace(settings.quantization, activation_bits=act_bits)
         settings = dataclasses.replace(settings, quantization=quantization)

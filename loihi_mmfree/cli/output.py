@@ -14,8 +14,18 @@ import typer
 JSON_OPTION = typer.Option(False, "--json", help="Print one JSON document as the last line of stdout.")
 _BETWEEN_PIECES = re.compile(r"(?<!\d) +| +(?![^\W\d])")
 """Every space but that between a number and its unit."""
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but tab and line feed, marks that turn the direction of writing, halves of characters."""
 _GAP = 2
 """Characters between two columns of a printed table."""
+
+
+def printable(text: str) -> str:
+    """Return a text that a terminal shows as it is: what would steer it, or is no character, is written as a code.
+
+    Names in files of others may hold anything.
+    """
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -52,8 +62,10 @@ def print_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, 
     from rich.table import Table
     from rich.text import Text
 
+    columns = tuple(map(printable, columns))
+    rows = [tuple(map(printable, row)) for row in rows]
     table = Table(
-        title=escape(title),
+        title=escape(printable(title)),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from loihi_mmfree import defaults
-from loihi_mmfree.cli.output import JSON_OPTION, print_json
+from loihi_mmfree.cli.output import JSON_OPTION, print_json, printable
 from loihi_mmfree.cli.profile_tables import print_profile
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.files import require_output
@@ -202,5 +203,5 @@ class _Echo:
 
     def _show(self, text: str) -> None:
         if not self._quiet:
-            typer.echo(text, nl=False)
+            typer.echo(printable(text) if sys.stdout.isatty() else text, nl=False)
             self._begun = True

@@ -10,10 +10,14 @@ from typing import Any
 from loihi_mmfree.checkpoint import TERNARY_SCALES
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.files import parse_toml
+from loihi_mmfree.loihi2.hardware import LARGEST_GRID
 from loihi_mmfree.place.placement import HEADS, OBJECTIVES
 from loihi_mmfree.quantize.config import QuantizationConfig
+from loihi_mmfree.untrusted import short, some_of
 
 WEIGHT_BITS = (2, 8)
+_COUNTS = {"calibration_tokens": (1, 2**22), "golden_tokens": (1, 1024), "chips": (0, LARGEST_GRID)}
+"""Least and greatest value of each count."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class CompileConfig:
 
     def __post_init__(self) -> None:
         if not isinstance(self.chip, str) or not self.chip:
-            raise UsageError(f"chip is {self.chip!r}; it must be the name of a system or of a TOML file")
+            raise UsageError(f"chip is {short(self.chip)}; it must be the name of a system or of a TOML file")
         choices_of = {
             "weight_bits": WEIGHT_BITS,
             "head": HEADS,
@@ -68,13 +72,13 @@ class CompileConfig:
         for name, choices in choices_of.items():
             if getattr(self, name) not in choices:
                 allowed = ", ".join(map(str, choices))
-                raise UsageError(f"{name} is {getattr(self, name)!r}; it must be one of {allowed}")
-        for name, least in (("calibration_tokens", 1), ("golden_tokens", 1), ("chips", 0)):
+                raise UsageError(f"{name} is {short(getattr(self, name))}; it must be one of {allowed}")
+        for name, (least, most) in _COUNTS.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise UsageError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                raise UsageError(f"{name} is {short(value)}; it must be a whole number from {least} to {most}")
         if not isinstance(self.straddle, bool):
-            raise UsageError(f"straddle is {self.straddle!r}; it must be true or false")
+            raise UsageError(f"straddle is {short(self.straddle)}; it must be true or false")
 
     def to_toml(self) -> str:
         """Return the settings as TOML text."""
@@ -96,7 +100,7 @@ class CompileConfig:
         known = {each.name for each in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise UsageError(f"configuration: unknown {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+            raise UsageError(f"configuration: unknown {some_of(unknown)}; known: {', '.join(sorted(known))}")
         settings = dict(values)
         quantization = QuantizationConfig.from_dict(settings.pop("quantization", {}))
         return cls(quantization=quantization, **settings)

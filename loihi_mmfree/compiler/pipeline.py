@@ -36,7 +36,8 @@ from loihi_mmfree.ir.schedule import depth
 from loihi_mmfree.ir.serialize import graph_to_data
 from loihi_mmfree.loihi2.hardware import ChipSpec, load_system
 from loihi_mmfree.memory import out_of_memory, require_memory
-from loihi_mmfree.net.artifact import Net, Placed, atomic_folder, load_net, versions, write_net
+from loihi_mmfree.net.artifact import Net, Placed, load_net, versions, write_net
+from loihi_mmfree.net.folder import atomic_folder
 from loihi_mmfree.place.layout import Request
 from loihi_mmfree.place.lower_bound import require_room
 from loihi_mmfree.place.placement import Placement

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from loihi_mmfree.errors import UsageError
-from loihi_mmfree.files import parse_toml
+from loihi_mmfree.files import LARGEST_SETTINGS_BYTES, parse_toml, read_text
+from loihi_mmfree.untrusted import short, some_of
 
 Confidence = Literal["published", "inferred", "assumed"]
 
@@ -211,6 +212,10 @@ WIDEST: Mapping[str, int] = {"message_bits": 32, "accumulator_bits": 32, "state_
 """What this package computes with: messages and sums are kept in 32 bits, registers in 64."""
 NARROWEST_BITS = 2
 """A sign and a magnitude."""
+LARGEST_GRID = 2**16
+"""Chips of a system, or cores of a chip, at most: maps and routes go through all places of a grid."""
+LARGEST_FIGURE = 2**40
+LONGEST_NAME = 100
 
 SYSTEMS: Mapping[str, ChipSpec] = {spec.name: spec for spec in (LOIHI2, OHEO_GULCH, KAPOHO_POINT, HALA_POINT)}
 """The systems known by name."""
@@ -232,11 +237,11 @@ def load_system(name_or_path: str | Path) -> ChipSpec:
         return SYSTEMS[str(name_or_path)]
     path = Path(name_or_path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path, LARGEST_SETTINGS_BYTES)
+    except UsageError as error:
         raise UsageError(
             f"chip: {str(name_or_path)!r} is neither a known system nor a readable TOML file; known systems: "
-            f"{', '.join(SYSTEMS)}"
+            f"{', '.join(SYSTEMS)} ({error})"
         ) from error
     return system_from_mapping(parse_toml(text, str(path)), str(path), path.stem)
 
@@ -249,17 +254,19 @@ def system_from_mapping(given: Mapping[str, Any], where: str, name: str) -> Chip
     UsageError
         As `load_system`.
     """
+    if not isinstance(given, Mapping):
+        raise UsageError(f"{where}: a system is a table, found {short(given)}")
     values = dict(given)
     base = values.pop("base", LOIHI2.name)
     if not isinstance(base, str) or base not in SYSTEMS:
-        raise UsageError(f"{where}: base is {base!r}; known systems: {', '.join(SYSTEMS)}")
+        raise UsageError(f"{where}: base is {short(base)}; known systems: {', '.join(SYSTEMS)}")
     name = values.pop("name", name)
-    if not isinstance(name, str) or not name:
-        raise UsageError(f"{where}: name must be a text, found {name!r}")
+    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
+        raise UsageError(f"{where}: name must be a text of at most {LONGEST_NAME} letters, found {short(name)}")
     known = SYSTEMS[base].figures()
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise UsageError(f"{where}: unknown {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+        raise UsageError(f"{where}: unknown {some_of(unknown)}; known: {', '.join(sorted(known))}")
     changed = {key: _figure(value, known[key], where, key) for key, value in values.items()}
     spec = replace(SYSTEMS[base], name=name, **cast("dict[str, Any]", changed))
     _check_grid(spec, where)
@@ -276,15 +283,17 @@ def _figure(given: Any, known: Figure, where: str, key: str) -> Figure:
     value, source = fields["value"], fields.get("source", where)
     confidence = fields.get("confidence", "assumed")
     if isinstance(value, bool) or not isinstance(value, int):
-        raise UsageError(f"{where}: {key} must be a whole number, found {value!r}")
+        raise UsageError(f"{where}: {key} must be a whole number, found {short(value)}")
     if value < 1:
-        raise UsageError(f"{where}: {key} is {value}; it must be at least 1 {known.unit}")
+        raise UsageError(f"{where}: {key} is {short(value)}; it must be at least 1 {known.unit}")
+    most = LARGEST_GRID if known.unit in ("chip", "core") else LARGEST_FIGURE
+    if value > most:
+        raise UsageError(f"{where}: {key} is {short(value)}; it must be at most {most} {known.unit}s")
     if not isinstance(source, str):
-        raise UsageError(f"{where}: {key}.source must be a text, found {source!r}")
+        raise UsageError(f"{where}: {key}.source must be a text, found {short(source)}")
     if confidence not in get_args(Confidence):
-        raise UsageError(
-            f"{where}: {key}.confidence is {confidence!r}; it must be one of {', '.join(get_args(Confidence))}"
-        )
+        known_ones = ", ".join(get_args(Confidence))
+        raise UsageError(f"{where}: {key}.confidence is {short(confidence)}; it must be one of {known_ones}")
     return Figure(value, known.unit, source, confidence)
 
 
@@ -302,6 +311,8 @@ def _check_grid(spec: ChipSpec, where: str) -> None:
         (spec.chip_rows, spec.chip_columns, spec.chips, "chips"),
         (spec.mesh_rows, spec.mesh_columns, spec.cores_per_chip, "cores_per_chip"),
     ):
+        if rows.value * columns.value > LARGEST_GRID:
+            raise UsageError(f"{where}: a grid of {rows.value} x {columns.value}; at most {LARGEST_GRID} places")
         if rows.value * columns.value < needed.value:
             raise UsageError(
                 f"{where}: {what} is {needed.value}, the grid has {rows.value} x {columns.value} places"

@@ -5,11 +5,10 @@ It is written whole or not at all, and the same input gives the same bytes.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -17,24 +16,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loihi_mmfree.errors import ArtifactError, UsageError
 from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.ir.serialize import graph_from_data, graph_to_data
 from loihi_mmfree.loihi2.hardware import ChipSpec, system_from_mapping
-from loihi_mmfree.net.tensor_file import map_tensors, write_tensors
-from loihi_mmfree.place.check import require_complete
+from loihi_mmfree.net.check import check_agreement, check_golden, check_graph, check_manifest
+from loihi_mmfree.net.folder import (
+    CONFIG,
+    GOLDEN,
+    GRAPH,
+    LARGEST_GOLDEN_BYTES,
+    MANIFEST,
+    PLACEMENT,
+    REQUIRED,
+    TOKENIZER,
+    WEIGHTS,
+    NetFolder,
+    read_folder,
+)
+from loihi_mmfree.net.tensor_file import read_tensors, write_tensors
+from loihi_mmfree.place.check import place_violations, require_complete
 from loihi_mmfree.place.placement import Placement
-from loihi_mmfree.scratch import NEW, put_in_place, scratch_beside
+from loihi_mmfree.untrusted import cut, parse_npz, short, some_of
 
 SCHEMA_VERSION = 2
-MANIFEST, GRAPH, WEIGHTS = "manifest.json", "graph.json", "weights.safetensors"
-CONFIG, GOLDEN, TOKENIZER = "config.toml", "golden.npz", "tokenizer.json"
-PLACEMENT = "placement.json"
-REPORT = "report"
-"""Folder of what runs add to a network: no part of what was compiled, and so of no hash."""
-LARGEST_JSON_BYTES = 256 * 2**20
-_CHUNK = 2**20
 
 
 @dataclass(frozen=True)
@@ -64,11 +71,14 @@ class Net:
         Lowered and scheduled, with its tensors and the system it was compiled for.
     manifest : mapping
         What manifest.json holds.
+    identity : pair of int
+        Of the folder that was read: what is read later is of the same one.
     """
 
     path: Path
     graph: Graph
     manifest: Mapping[str, Any]
+    identity: tuple[int, int]
 
     @cached_property
     def placed(self) -> Placed:
@@ -80,10 +90,13 @@ class Net:
             placement.json is damaged or of another network.
         """
         path = self.path / PLACEMENT
-        data = _read_json(path)
+        data = read_folder(self.path, lambda folder: folder.json(PLACEMENT), self.identity)
         try:
             placement = Placement.from_dict(data["placement"])
             require_complete(self.graph, placement)
+            beyond = [str(each) for each in place_violations(self.graph.chip, placement)]
+            if beyond:
+                raise ValueError(some_of(beyond))
         except (KeyError, TypeError, ValueError) as error:
             raise _wrong_placement(path, error) from error
         return Placed(self.graph.chip, placement)
@@ -96,25 +109,32 @@ class Net:
     @property
     def tokenizer_path(self) -> Path | None:
         """The tokenizer, if the checkpoint had one."""
-        path = self.path / TOKENIZER
-        return path if path.is_file() else None
+        return self.path / TOKENIZER if TOKENIZER in self.manifest["files"] else None
 
-    def golden(self) -> Mapping[str, np.ndarray]:
-        """Return the ids and the integer messages recorded at compile time."""
-        try:
-            with np.load(self.path / GOLDEN, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, KeyError) as error:
-            raise ArtifactError(f"{self.path / GOLDEN}: cannot be read: {error}; compile again") from error
+    def golden(self) -> Mapping[str, NDArray[np.int32]]:
+        """Return the ids and the integer messages recorded at compile time.
+
+        Raises
+        ------
+        ArtifactError
+            golden.npz is damaged or of another network.
+        """
+
+        def read(folder: NetFolder) -> Mapping[str, NDArray[np.int32]]:
+            try:
+                arrays = parse_npz(folder.read(GOLDEN, LARGEST_GOLDEN_BYTES), LARGEST_GOLDEN_BYTES)
+                check_golden(self.graph, arrays)
+                return arrays
+            except ValueError as error:
+                raise folder.unreadable(GOLDEN, error) from error
+
+        return read_folder(self.path, read, self.identity)
 
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    with NetFolder(path.parent) as folder:
+        return folder.sha256(path.name)
 
 
 def network_sha256(net_path: str | Path) -> str:
@@ -125,7 +145,7 @@ def network_sha256(net_path: str | Path) -> str:
     ArtifactError
         The manifest cannot be read.
     """
-    files = _read_manifest(Path(net_path))["files"]
+    files = read_folder(Path(net_path), _read_manifest)["files"]
     return hashlib.sha256(f"{files.get(GRAPH)} {files.get(WEIGHTS)}".encode()).hexdigest()
 
 
@@ -135,42 +155,6 @@ def tensor_sha256(tensor: np.ndarray) -> str:
     little = tensor.astype(tensor.dtype.newbyteorder("<"), copy=False)
     digest.update(np.ascontiguousarray(little).tobytes())
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def atomic_folder(target: Path, force: bool) -> Iterator[Path]:
-    """Give a scratch folder beside `target` which takes its place when the block ends without an error.
-
-    Raises
-    ------
-    UsageError
-        `target` exists and `force` is not given, it cannot be replaced, or the disk is full. What was there
-        before is still there.
-    """
-    if target.exists() and not force:
-        raise UsageError(f"{target} exists; give --force to replace it, or another folder")
-    if target.exists() and not (target / MANIFEST).is_file() and not _is_empty_folder(target):
-        raise UsageError(f"{target} exists and is not a compiled network; --force replaces only those")
-    with contextlib.ExitStack() as stack:
-        try:
-            scratch = stack.enter_context(scratch_beside(target))
-        except OSError as error:
-            raise UsageError(f"{target.absolute().parent}: cannot write there: {error.strerror}") from error
-        try:
-            new = scratch / NEW
-            new.mkdir()
-            yield new
-            if not force and target.exists() and not _is_empty_folder(target):
-                raise UsageError(
-                    f"{target} was written by another program meanwhile; it is kept, this one is not written"
-                )
-            put_in_place(scratch, target)
-        except OSError as error:
-            raise UsageError(f"{target}: not written: {error.strerror}; nothing was changed") from error
-
-
-def _is_empty_folder(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
 
 
 def write_net(
@@ -200,6 +184,10 @@ def write_net(
     tokenizer : str, optional
         Content of the tokenizer.json to take along.
     """
+    if sum(each.nbytes for each in golden.values()) > LARGEST_GOLDEN_BYTES // 2:
+        raise UsageError(
+            f"golden.npz would take more than {LARGEST_GOLDEN_BYTES // 2**21} MiB; choose fewer golden_tokens"
+        )
     write_tensors(folder / WEIGHTS, graph.tensors)
     (folder / GRAPH).write_text(_json(graph_to_data(graph)))
     where = {"chip": placed.chip.to_dict(), "placement": placed.placement.to_dict()}
@@ -237,22 +225,28 @@ def load_net(path: str | Path, verify: bool = True) -> Net:
     ArtifactError
         Something is missing, damaged, altered, or of a newer schema.
     """
-    folder = Path(path)
+    return read_folder(Path(path), lambda folder: _load(folder, verify))
+
+
+def _load(folder: NetFolder, verify: bool) -> Net:
     manifest = _read_manifest(folder)
     if verify:
         _verify_files(folder, manifest)
-    data = _read_json(folder / GRAPH)
-    try:
-        stored = map_tensors(folder / WEIGHTS)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{folder / WEIGHTS}: cannot be read: {error}; compile again") from error
+    data = folder.json(GRAPH)
+    with folder.open(WEIGHTS) as file:
+        try:
+            stored, sha256 = read_tensors(file, str(folder.path))
+        except (OSError, ValueError) as error:
+            raise folder.unreadable(WEIGHTS, error) from error
+    if verify:
+        _require_equal(folder, WEIGHTS, sha256, manifest["files"][WEIGHTS])
     try:
         graph = replace(graph_from_data(data, stored), chip=_read_chip(folder))
-        for node in graph:
-            node.check_tensors(graph.tensors)
-        return Net(folder, graph, manifest)
-    except ValueError as error:
-        raise ArtifactError(f"{folder / GRAPH}: {error}; compile again") from error
+        check_graph(graph)
+        check_agreement(manifest, graph)
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise ArtifactError(f"{folder.path / GRAPH}: {cut(error)}; compile again") from error
+    return Net(folder.path, graph, manifest, folder.identity)
 
 
 def versions() -> dict[str, str]:
@@ -273,10 +267,10 @@ def altered_tensors(net: Net) -> list[str]:
     return sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name))
 
 
-def _read_chip(folder: Path) -> ChipSpec:
+def _read_chip(folder: NetFolder) -> ChipSpec:
     """The system that a network was compiled for, with its limits of then."""
-    path = folder / PLACEMENT
-    data = _read_json(path)
+    path = folder.path / PLACEMENT
+    data = folder.json(PLACEMENT)
     try:
         return system_from_mapping(data["chip"], str(path), "")
     except (KeyError, TypeError, ValueError, UsageError) as error:
@@ -284,53 +278,39 @@ def _read_chip(folder: Path) -> ChipSpec:
 
 
 def _wrong_placement(path: Path, error: Exception) -> ArtifactError:
-    return ArtifactError(f"{path}: not the placement of this network: {error}; compile again")
+    return ArtifactError(f"{path}: not the placement of this network: {cut(error)}; compile again")
 
 
-def _read_manifest(folder: Path) -> Mapping[str, Any]:
-    if not folder.is_dir():
-        raise ArtifactError(f"{folder}: no such folder; `loihi-mmfree compile` makes one")
-    if not (folder / MANIFEST).is_file():
-        raise ArtifactError(f"{folder}: not a compiled network, {MANIFEST} is missing")
-    manifest = _read_json(folder / MANIFEST)
+def _read_manifest(folder: NetFolder) -> Mapping[str, Any]:
+    where = folder.path / MANIFEST
+    if not folder.holds(MANIFEST):
+        raise ArtifactError(f"{folder.path}: not a compiled network, {MANIFEST} is missing")
+    manifest = folder.json(MANIFEST)
     schema = manifest.get("schema_version") if isinstance(manifest, dict) else None
-    if not isinstance(schema, int):
-        raise ArtifactError(f"{folder / MANIFEST}: has no schema_version; compile again")
+    if not isinstance(schema, int) or isinstance(schema, bool):
+        raise ArtifactError(f"{where}: has no schema_version; compile again")
     if schema != SCHEMA_VERSION:
         advice = "update loihi-mmfree" if schema > SCHEMA_VERSION else "compile again"
         raise ArtifactError(
-            f"{folder / MANIFEST}: schema {schema}, this version reads schema {SCHEMA_VERSION}; {advice}"
+            f"{where}: schema {short(schema)}, this version reads schema {SCHEMA_VERSION}; {advice}"
         )
-    missing = [key for key in ("files", "tensors", "model", "formats") if not isinstance(manifest.get(key), dict)]
-    if missing:
-        raise ArtifactError(f"{folder / MANIFEST}: lacks {', '.join(missing)}; compile again")
-    return manifest
+    return check_manifest(manifest, str(where))
 
 
-def _verify_files(folder: Path, manifest: Mapping[str, Any]) -> None:
-    listed: Mapping[str, Any] = manifest["files"]
-    required = {GRAPH, WEIGHTS, PLACEMENT, CONFIG, GOLDEN}
-    strange = sorted(name for name in listed if Path(name).name != name)
-    if strange or required - listed.keys():
-        wrong = strange or sorted(required - listed.keys())
-        raise ArtifactError(f"{folder / MANIFEST}: its file list is wrong: {', '.join(wrong)}; compile again")
+def _verify_files(folder: NetFolder, manifest: Mapping[str, Any]) -> None:
+    """Hold every file but the weights, which are hashed where they are read, against the manifest."""
+    listed: Mapping[str, str] = manifest["files"]
+    wrong = sorted(listed.keys() - REQUIRED - {TOKENIZER}) or sorted(REQUIRED - listed.keys())
+    if wrong:
+        raise ArtifactError(f"{folder.path / MANIFEST}: its file list is wrong: {some_of(wrong)}; compile again")
     for name, expected in listed.items():
-        if not (folder / name).is_file():
-            raise ArtifactError(f"{folder / name}: missing; compile again")
-        found = file_sha256(folder / name)
-        if found != expected:
-            raise ArtifactError(
-                f"{folder / name}: SHA-256 {found[:16]}…, the manifest says {str(expected)[:16]}…; the file was "
-                f"altered or damaged: `loihi-mmfree compare {folder}` names what differs, or compile again"
-            )
+        if name != WEIGHTS:
+            _require_equal(folder, name, folder.sha256(name), expected)
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        if path.stat().st_size > LARGEST_JSON_BYTES:
-            raise ArtifactError(f"{path}: larger than {LARGEST_JSON_BYTES} bytes, which no compilation writes")
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ArtifactError(f"{path}: missing; compile again") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: cannot be read: {error}; compile again") from error
+def _require_equal(folder: NetFolder, name: str, found: str, expected: str) -> None:
+    if found != expected:
+        raise ArtifactError(
+            f"{folder.path / name}: SHA-256 {found[:16]}…, the manifest says {expected[:16]}…; the file was "
+            f"altered or damaged: `loihi-mmfree compare {folder.path}` names what differs, or compile again"
+        )

@@ -60,7 +60,7 @@ def check(graph: Graph, spec: ChipSpec, placement: Placement) -> list[Violation]
     """
     require_complete(graph, placement)
     found = [*width_violations(spec, placement.weight_bits), *delay_violations(graph, spec, placement.head)]
-    found += _place_violations(spec, placement)
+    found += place_violations(spec, placement)
     for core, used in zip(placement.cores, core_usages(graph, spec, placement), strict=True):
         found += _core_violations(core, used)
     return found
@@ -107,7 +107,8 @@ def delay_violations(graph: Graph, spec: ChipSpec, head: str) -> Iterator[Violat
                 )
 
 
-def _place_violations(spec: ChipSpec, placement: Placement) -> Iterator[Violation]:
+def place_violations(spec: ChipSpec, placement: Placement) -> Iterator[Violation]:
+    """Yield that a placement names chips or cores which the system does not have, if it does."""
     chips = 1 + max((core.chip for core in placement.cores), default=-1)
     cores = 1 + max((core.core for core in placement.cores), default=-1)
     if chips > spec.chips.value:

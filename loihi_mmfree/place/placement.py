@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from loihi_mmfree.untrusted import short
+
 HEADS = ("host", "chip")
+LARGEST_NUMBER = 2**31
 OBJECTIVES = ("chips", "speed")
 
 
@@ -128,7 +131,7 @@ def _core(data: Any) -> Core:
 def _shard(data: Any) -> Shard:
     values = _list(data, "shard")
     if len(values) != 3:
-        raise ValueError(f"not a placement: a shard is [node, first, count], found {values!r}")
+        raise ValueError(f"not a placement: a shard is [node, first, count], found {short(values)}")
     node, first, count = values
     return Shard(_string(node, "shard node"), _number(first, "shard first", 0), _number(count, "shard count", 1))
 
@@ -147,13 +150,14 @@ def _list(value: Any, what: str) -> list[Any]:
 
 def _string(value: Any, what: str) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"not a placement: {what} must be a name, found {value!r}")
+        raise ValueError(f"not a placement: {what} must be a name, found {short(value)}")
     return value
 
 
 def _number(value: Any, what: str, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"not a placement: {what} must be a whole number of at least {least}, found {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LARGEST_NUMBER:
+        found = f"{short(value)}; at most {LARGEST_NUMBER}"
+        raise ValueError(f"not a placement: {what} must be a whole number of at least {least}, found {found}")
     return value
 
 

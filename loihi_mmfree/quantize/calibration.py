@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from loihi_mmfree.checkpoint import Checkpoint, open_checkpoint
 from loihi_mmfree.errors import UsageError
+from loihi_mmfree.files import read_regular, read_text
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.quantize.config import QuantizationConfig
 from loihi_mmfree.quantize.libraries import import_libraries
 from loihi_mmfree.quantize.parameters import gate_lower_bounds
 from loihi_mmfree.text import Tokenizer
+from loihi_mmfree.untrusted import parse_npy
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,6 +30,8 @@ BATCH_TOKENS = 4096
 # Length of the windows of the built-in text, and the seed of the random ids that stand in for one.
 WINDOW = 256
 RANDOM_SEED = 0
+LARGEST_CALIBRATION_BYTES = 2**26
+"""Of a file of text or token ids; more is no better and takes hours."""
 
 
 @dataclass(frozen=True)
@@ -250,13 +254,12 @@ def ids_given(
     if not isinstance(given, Path):
         return None if given is None else np.asarray(given)
     opened = open_checkpoint(checkpoint)
-    try:
-        if given.suffix == ".npy":
-            ids: NDArray[np.int64] = np.load(given, allow_pickle=False)
-            return ids
-        text = given.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--calib {given}: cannot be read: {error}") from error
+    if given.suffix == ".npy":
+        try:
+            return parse_npy(read_regular(given, LARGEST_CALIBRATION_BYTES))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--calib {given}: cannot be read: {error}") from error
+    text = read_text(given, LARGEST_CALIBRATION_BYTES, "--calib")
     return calibration_ids(opened.tokenizer_path, opened.config.vocab_size, tokens, text).ids
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loihi_mmfree.errors import UsageError
+from loihi_mmfree.untrusted import short, some_of
 
 # Smallest and largest value of each field.
 LIMITS = {
@@ -58,7 +59,7 @@ class QuantizationConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= largest:
                 raise UsageError(
-                    f"quantization: {name} is {value!r}; allowed: whole numbers from {smallest} to {largest}"
+                    f"quantization: {name} is {short(value)}; allowed: whole numbers from {smallest} to {largest}"
                 )
 
     def to_dict(self) -> dict[str, int]:
@@ -74,7 +75,9 @@ class QuantizationConfig:
         UsageError
             A key is unknown or a value is out of its limits.
         """
+        if not isinstance(values, Mapping):
+            raise UsageError(f"quantization is {short(values)}; it must be a table of {', '.join(LIMITS)}")
         unknown = sorted(values.keys() - LIMITS.keys())
         if unknown:
-            raise UsageError(f"quantization: unknown {', '.join(unknown)}; allowed: {', '.join(LIMITS)}")
+            raise UsageError(f"quantization: unknown {some_of(unknown)}; allowed: {', '.join(LIMITS)}")
         return cls(**values)

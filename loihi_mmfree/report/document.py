@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loihi_mmfree.activity.counts import Activity, projection_zeros, worst_case
-from loihi_mmfree.activity.file import ACTIVITY, load_activity
+from loihi_mmfree.activity.file import load_activity
 from loihi_mmfree.cost.comparison import ComparisonRow, comparison
 from loihi_mmfree.cost.expectation import placed_on, provenance
 from loihi_mmfree.cost.fit import fit, published_target, reference_workload
@@ -24,7 +24,8 @@ from loihi_mmfree.cost.sensitivity import Sensitivity, sensitivity
 from loihi_mmfree.cost.sweep import SweepRow, sweep
 from loihi_mmfree.cost.validation import Validation, measured_energies, validations
 from loihi_mmfree.cost.workload import Workload, count_workload
-from loihi_mmfree.net.artifact import REPORT, Net
+from loihi_mmfree.net.artifact import Net
+from loihi_mmfree.net.folder import ACTIVITY, REPORT
 from loihi_mmfree.place.traffic import Traffic, traffic
 
 SCHEMA_VERSION = 1

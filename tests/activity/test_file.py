@@ -112,7 +112,7 @@ def test_activity_of_a_network_of_the_same_shape_is_refused(
 def test_totals_that_are_something_else_are_refused(
     net_copy: Path, tiny_net: Net, activity: Activity, text: str
 ) -> None:
-    rewrite(save_activity(net_copy, activity), totals=np.array(text))
+    rewrite(save_activity(net_copy, activity), totals=as_bytes(text))
     refused(net_copy, tiny_net, "cannot be read")
 
 
@@ -222,11 +222,15 @@ def test_what_a_killed_writer_left_is_swept(net_copy: Path, activity: Activity) 
 
 def totals(path: Path) -> dict[str, Any]:
     with np.load(path) as archive:
-        return json.loads(str(archive["totals"]))
+        return json.loads(archive["totals"].tobytes())
+
+
+def as_bytes(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode(), dtype=np.uint8)
 
 
 def rewrite_totals(path: Path, change: dict[str, Any]) -> None:
-    rewrite(path, totals=np.array(json.dumps({**totals(path), **change})))
+    rewrite(path, totals=as_bytes(json.dumps({**totals(path), **change})))
 
 
 def rewrite(path: Path, **changed: np.ndarray) -> None:

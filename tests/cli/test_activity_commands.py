@@ -31,7 +31,7 @@ def test_counts_are_those_of_the_golden_messages(call: Call, net_copy: Path, opt
     prompt = ",".join(map(str, golden["ids"]))
     assert call("run", net_copy, *options, "--ids", prompt, "-n", 0, "--activity").code == 0
     with np.load(net_copy / "report" / "activity.npz", allow_pickle=False) as table:
-        kept = json.loads(str(table["totals"]))
+        kept = json.loads(table["totals"].tobytes())
         outputs, messages = table["outputs"].tolist(), table["messages"]
     assert kept["tokens"] == len(golden["ids"])
     assert kept["messages"]
@@ -48,7 +48,8 @@ def test_a_recorded_activity_is_no_alteration_of_the_network(call: Call, net_cop
 
 def test_an_activity_of_an_older_version_is_an_error_that_says_what_to_do(call: Call, net_copy: Path) -> None:
     call("run", net_copy, "--backend", "engine", "--ids", "1,2", "-n", 0, "--activity")
-    np.savez(net_copy / "report" / "activity.npz", totals=np.array(json.dumps({"schema_version": 1})))
+    totals = np.frombuffer(json.dumps({"schema_version": 1}).encode(), dtype=np.uint8)
+    np.savez(net_copy / "report" / "activity.npz", totals=totals)
     called = call("report", net_copy)
     assert called.code == 3
     assert "schema 1, expected 4; record it again: loihi-mmfree run NET" in " ".join(called.err.split())

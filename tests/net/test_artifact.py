@@ -16,7 +16,8 @@ from loihi_mmfree import scratch
 from loihi_mmfree.compiler.pipeline import compile_checkpoint
 from loihi_mmfree.errors import ArtifactError, UsageError
 from loihi_mmfree.ir.synapses import TernarySynapse
-from loihi_mmfree.net.artifact import Net, altered_tensors, atomic_folder, file_sha256, load_net
+from loihi_mmfree.net.artifact import Net, altered_tensors, file_sha256, load_net
+from loihi_mmfree.net.folder import atomic_folder
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from loihi_mmfree.errors import UsageError
 from loihi_mmfree.sim.engine.kernels.conventions import CLOSING, STATES
 from loihi_mmfree.sim.engine.kernels.programs.structure import Structure
 
@@ -30,9 +31,18 @@ CALLS_TO_HELP = 50
 
 
 def available_threads() -> int:
-    """Return how many processors this process may use, at most NUMBA_NUM_THREADS."""
+    """Return how many processors this process may use, at most NUMBA_NUM_THREADS; empty is as if it were not set.
+
+    Raises
+    ------
+    UsageError
+        NUMBA_NUM_THREADS is no whole number of at least 1.
+    """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, int(os.environ.get("NUMBA_NUM_THREADS", allowed))))
+    wanted = os.environ.get("NUMBA_NUM_THREADS") or str(allowed)
+    if not wanted.isdecimal() or int(wanted[:9]) < 1:
+        raise UsageError(f"NUMBA_NUM_THREADS is {wanted!r}; it must be a whole number of at least 1")
+    return min(allowed, int(wanted[:9]))
 
 
 class Team:

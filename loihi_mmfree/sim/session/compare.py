@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,17 @@ from numpy.typing import NDArray
 from loihi_mmfree.activity.observer import Observer
 from loihi_mmfree.compiler.pipeline import golden_messages, run_passes
 from loihi_mmfree.compiler.programs import RSQRT, SIGMOID
-from loihi_mmfree.errors import ArtifactError
+from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.fixedpoint.tables import rsqrt_table, sigmoid_table
 from loihi_mmfree.ir.graph import Graph, Source
 from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, Role
 from loihi_mmfree.net.artifact import Net, altered_tensors
+from loihi_mmfree.untrusted import some_of
+
+if TYPE_CHECKING:
+    from loihi_mmfree.checkpoint import Checkpoint
 
 Messages = Mapping[str, NDArray[np.int32]]
 
@@ -162,8 +167,6 @@ def compare_net(net: Net, checkpoint: Path | None = None, lava: bool = True) -> 
     Comparison
     """
     golden = net.golden()
-    if "ids" not in golden:
-        raise ArtifactError(f"{net.path}: golden.npz has no ids; compile again")
     ids = golden["ids"].astype(np.int64)
     order = message_order(net.graph)
     altered = tuple(Difference(name) for name in altered_tensors(net))
@@ -210,6 +213,7 @@ def _against_checkpoint(
     from loihi_mmfree.compiler.reference import evaluate_layers
 
     checkpoint = open_checkpoint(path, net.manifest.get("config", {}).get("ternary_scale", "absmean"))
+    _require_same_model(net, checkpoint, path)
     formats = {site: QFormat(*each) for site, each in net.manifest["formats"].items()}
     fresh = run_passes(checkpoint, formats, net.placed.chip)
     reals = evaluate_layers(layer_graph(checkpoint.config), checkpoint, ids)
@@ -230,6 +234,16 @@ def _against_checkpoint(
         compare_messages("engine = checkpoint lowered again", expected, messages, order),
     ]
     return stages, _deviations(net.graph, reals, messages)
+
+
+def _require_same_model(net: Net, checkpoint: Checkpoint, path: Path) -> None:
+    """Refuse a checkpoint of another shape, before its tensors are looked for."""
+    compiled, found = net.manifest["model"], json.loads(json.dumps(asdict(checkpoint.config)))
+    other = [
+        f"{key} {found[key]}, compiled {compiled.get(key)}" for key in found if found[key] != compiled.get(key)
+    ]
+    if other:
+        raise UsageError(f"{path}: not the model that {net.path} was compiled from: {some_of(other)}")
 
 
 def _same(first: np.ndarray | None, second: np.ndarray | None) -> bool:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -81,9 +84,24 @@ def _take_part_code() -> MachineCode:
 
 
 def _compile_take_part() -> bytes:
-    from loihi_mmfree.sim.engine.kernels.runtime.network import take_part
+    with _compiling():
+        from loihi_mmfree.sim.engine.kernels.runtime.network import take_part
 
-    return compile_function(take_part, TAKE_PART_ARGUMENTS)
+        return compile_function(take_part, TAKE_PART_ARGUMENTS)
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    """Compile even where NUMBA_DISABLE_JIT is set: there is nothing that could be run instead."""
+    if not os.environ.get("NUMBA_NUM_THREADS", "1"):
+        del os.environ["NUMBA_NUM_THREADS"]  # Empty is as if it were not set, but numba would complain.
+    from numba import config
+
+    before, config.DISABLE_JIT = config.DISABLE_JIT, 0
+    try:
+        yield
+    finally:
+        config.DISABLE_JIT = before
 
 
 def compile_function(function: Any, arguments: int) -> bytes:
@@ -103,8 +121,9 @@ def compile_function(function: Any, arguments: int) -> bytes:
     """
     from numba import njit, types
 
-    dispatcher = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
-    dispatcher.compile((types.int64,) * arguments)
+    with _compiling():
+        dispatcher = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+        dispatcher.compile((types.int64,) * arguments)
     (compiled,) = dispatcher.overloads.values()
     module = llvm.parse_assembly(compiled.library.get_llvm_str())
     _close(module, compiled.fndesc.llvm_func_name)
