@@ -24,8 +24,10 @@ def numbers_within(draw: st.DrawFn, low: int, high: int, count: int) -> tuple[in
     bits = draw(st.integers(1, MAX_REGISTER_BITS - 1))
     middle = draw(st.integers(max(low, -(2**bits)), min(high, 2**bits)))
     first, last = sorted((middle, draw(st.integers(max(low, middle - 2**bits), min(high, middle + 2**bits)))))
-    inside = draw(st.lists(st.integers(first, last), min_size=count - 2, max_size=count - 2))
-    return first, last, draw(st.permutations([first, last, *inside]))
+    near_zero = [each for each in (-1, 0, 1) if first <= each <= last]
+    more = count - 2 - len(near_zero)
+    inside = draw(st.lists(st.integers(first, last), min_size=more, max_size=more))
+    return first, last, draw(st.permutations([first, last, *near_zero, *inside]))
 
 
 @st.composite
