@@ -102,10 +102,12 @@ IN_AN_IMPORT = """
 import sys, time
 class Slow:
     'A module whose import takes long, of which another module can do without.'
+    waited = False
     def find_spec(self, name, *rest):
-        if name == '{module}':
-            print('importing', flush=True)
+        if name == '{module}' and not self.waited:
+            self.waited = True
             try:
+                print('importing', flush=True)
                 time.sleep(60)
             except:
                 pass
