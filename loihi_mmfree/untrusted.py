@@ -7,6 +7,7 @@ import json
 import math
 import re
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -22,7 +23,7 @@ MOST_MEMBERS = 2**16
 _NAMES_SHOWN, _LINES_SHOWN = 5, 10
 _NPY_MAGIC = b"\x93NUMPY"
 _NPY_HEADER = re.compile(
-    rb"\{'descr': '([<|][iu][1248]|<f[248]|<U\d{1,6})', 'fortran_order': (False|True), "
+    rb"\{'descr': '([<|][iu][1248]|<f[248]|<U\d{1,8})', 'fortran_order': (False|True), "
     rb"'shape': \(((?:\d{1,18}, ?)*\d{0,18})\), \} *\n"
 )
 
@@ -94,7 +95,12 @@ def parse_npy(data: bytes) -> NDArray[Any]:
     shape = tuple(int(each) for each in header[3].replace(b",", b" ").split())
     if dtype.itemsize * math.prod(shape) != len(data) - end:
         raise ValueError(f"{len(data) - end} bytes of data, its header says {shape} of {dtype}")
-    return np.ndarray(shape, dtype, data, end, order="F" if header[2] == b"True" else "C")
+    array: NDArray[Any] = np.ndarray(shape, dtype, data, end, order="F" if header[2] == b"True" else "C")
+    if dtype.kind == "U" and array.size and dtype.itemsize:
+        points = np.frombuffer(data, "<u4", offset=end)
+        if points.max() > sys.maxunicode or np.any((points >= 0xD800) & (points < 0xE000)):
+            raise ValueError("not an array of texts: what stands in it is no character")
+    return array
 
 
 def parse_npz(data: bytes, largest: int = LARGEST_ARRAYS_BYTES) -> Mapping[str, NDArray[Any]]:
