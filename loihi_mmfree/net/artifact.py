@@ -235,7 +235,7 @@ def _load(folder: NetFolder, verify: bool) -> Net:
     data = folder.json(GRAPH)
     with folder.open(WEIGHTS) as file:
         try:
-            stored, sha256 = read_tensors(file, str(folder.path))
+            stored, sha256 = read_tensors(file, str(folder.path / WEIGHTS))
         except (OSError, ValueError) as error:
             raise folder.unreadable(WEIGHTS, error) from error
     if verify:
@@ -263,7 +263,7 @@ def versions() -> dict[str, str]:
 def altered_tensors(net: Net) -> list[str]:
     """Return the names of the tensors that are not those the manifest lists."""
     listed: Mapping[str, str] = net.manifest["tensors"]
-    found = {name: tensor_sha256(tensor) for name, tensor in net.graph.tensors.items()}
+    found = {name: tensor_sha256(np.asarray(tensor)) for name, tensor in net.graph.tensors.items()}
     return sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name))
 
 
