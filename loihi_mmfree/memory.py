@@ -36,9 +36,11 @@ def free_bytes() -> int | None:
 
 
 def _free_under_limits() -> Iterator[int]:
-    """What is left of the limits of this process (`ulimit -v`, `ulimit -d`)."""
-    import resource
-
+    """What is left of the limits of this process (`ulimit -v`, `ulimit -d`), where the system knows any."""
+    try:
+        import resource
+    except ImportError:
+        return
     lines = dict(line.split(":", 1) for line in _PROCESS.read_text().splitlines())
     for name, kind in (("VmSize", resource.RLIMIT_AS), ("VmData", resource.RLIMIT_DATA)):
         limit, _ = resource.getrlimit(kind)

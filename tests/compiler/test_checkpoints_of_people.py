@@ -84,4 +84,4 @@ def test_a_checkpoint_that_vanishes_meanwhile_is_named_and_nothing_is_left(tiny_
     output = tmp_path / "out" / "net"
     with pytest.raises(CheckpointError, match=rf"^{tiny_copy}/\S+: the checkpoint cannot be read any more"):
         compile_checkpoint(tiny_copy, output, QUICK, progress=vanish)
-    assert list(output.parent.iterdir()) == []
+    assert not output.parent.exists()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loihi_mmfree.activity.observer import Observer
 from loihi_mmfree.checkpoint import Checkpoint
 from loihi_mmfree.compiler.bounds import bound_violations
 from loihi_mmfree.compiler.config import CompileConfig
@@ -18,7 +19,7 @@ from loihi_mmfree.compiler.pipeline import compile_checkpoint, run_passes
 from loihi_mmfree.compiler.programs import multiplier_bits, square_half_bits
 from loihi_mmfree.errors import DoesNotFitError
 from loihi_mmfree.fixedpoint.intervals import Interval
-from loihi_mmfree.ir.graph import Graph
+from loihi_mmfree.ir.graph import Graph, Source
 from loihi_mmfree.ir.nodes import NeuronGroup
 from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.loihi2.hardware import LOIHI2, ChipSpec
@@ -162,12 +163,11 @@ def test_the_compiled_engine_counts_at_the_width_of_its_chip(lowered: Any) -> No
     assert compiled.counters == specification.counters
     assert compiled.counters.overflows > 0
     sums: list[int] = []
-    whole = Engine(lowered.graph)
     accumulating = {node.name for node in narrow if node.counts and not node.sends}
-    whole.process(
-        lowered.ids,
-        lambda source, values: sums.append(
-            int(np.count_nonzero((values < -128) | (values > 127))) if source.node in accumulating else 0
-        ),
-    )
+
+    def see(source: Source, values: np.ndarray) -> None:
+        if source.node in accumulating:
+            sums.append(int(np.count_nonzero((values < -128) | (values > 127))))
+
+    Engine(lowered.graph, observer=Observer(values=see)).process(lowered.ids)
     assert specification.counters.overflows == sum(sums)
