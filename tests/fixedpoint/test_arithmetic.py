@@ -121,6 +121,10 @@ class TestNormalization:
     def test_bit_length_is_that_of_the_integer(self, value: int) -> None:
         assert arithmetic.bit_length(integers(value)) == value.bit_length()
 
+    def test_bit_length_is_exact_on_both_sides_of_every_power_of_two(self) -> None:
+        values = [2**power + near for power in range(1, 62) for near in (-1, 0, 1)]
+        assert arithmetic.bit_length(np.array(values)).tolist() == [value.bit_length() for value in values]
+
     @many
     @given(value=NORMALIZABLE.filter(bool), bits=st.integers(2, 30))
     def test_even_exponent_is_the_least_that_makes_the_value_fit(self, value: int, bits: int) -> None:
