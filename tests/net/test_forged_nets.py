@@ -136,7 +136,7 @@ def rewrite_tensors(folder: Path, edit: Edit) -> None:
         (lambda tensors: tensors["tables.sigmoid"].fill(2**30), "its reader takes"),
         (
             lambda tensors: tensors.update({"tables.sigmoid": np.zeros(0, dtype=np.int32)}),
-            "a table has one dimension",
+            "a table without entries",
         ),
         (lambda tensors: tensors.update({"tokens.table": tensors["tokens.table"][:100]}), "vocab_size is 512"),
         (lambda tensors: tensors.update(secret=np.zeros(3, dtype=np.uint8)), "tensors that no node names: secret"),
