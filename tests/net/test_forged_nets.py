@@ -18,7 +18,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from loihi_mmfree.errors import ArtifactError, UsageError
-from loihi_mmfree.net.artifact import Net, load_net
+from loihi_mmfree.net.artifact import load_net
 from loihi_mmfree.net.folder import atomic_folder, read_folder
 
 Edit = Callable[[Any], Any]
