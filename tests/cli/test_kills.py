@@ -1,6 +1,6 @@
 """Kills at random moments: what was there before is whole, or the new is, and nothing else stays.
 
-LOIHI_MMFREE_KILLS says how many (default 12), half of them of `compile` and half of `run --activity`.
+KILL_COUNT says how many (default 12), half of them of `compile` and half of `run --activity`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from loihi_mmfree.net.artifact import load_net
 from loihi_mmfree.scratch import scratch_beside
 
 pytestmark = pytest.mark.slow
-KILLS = int(os.environ.get("LOIHI_MMFREE_KILLS", "12"))
+KILLS = int(os.environ.get("KILL_COUNT", "12"))
 SIGNALS = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
 PROGRAM = [sys.executable, "-m", "loihi_mmfree.cli.main"]
 
