@@ -155,11 +155,14 @@ def test_a_backend_names_what_it_does_not_show(tiny_net: Net) -> None:
         UsageError, match="the compiled engine does not show the values of messages; use the engine"
     ):
         compiled_engine(tiny_net, Observer(values=lambda source, values: None))
-    choice = Choice("sim", "block")
-    with pytest.raises(UsageError, match="sim at block granularity does not show the messages of every token"):
-        open_backend(tiny_net, choice, ActivityRecorder(tiny_net.graph).observer)
     with pytest.raises(UsageError, match="a chip does not show the messages of every token"):
         open_backend(tiny_net, Choice("loihi2"), ActivityRecorder(tiny_net.graph).observer)
+
+
+def test_lava_in_blocks_names_what_it_does_not_show(tiny_net: Net) -> None:
+    pytest.importorskip("lava.magma", reason="Lava is not installed")
+    with pytest.raises(UsageError, match="sim at block granularity does not show the messages of every token"):
+        open_backend(tiny_net, Choice("sim", "block"), ActivityRecorder(tiny_net.graph).observer)
 
 
 def tallied(graph: Graph, ids: np.ndarray) -> dict[str, list[list[int]]]:

@@ -56,6 +56,14 @@ def hub(values, state) -> Iterator[Hub]:
             if self.path.startswith("/api/models/owner/name/revision/"):
                 siblings = [{"rfilename": each} for each in model.files]
                 body = json.dumps({"id": "owner/name", "sha": COMMIT, "siblings": siblings}).encode()
+            elif self.path.startswith(f"/api/models/owner/name/tree/{COMMIT}"):
+                # Versions from 1.0 on list a repository so.
+                sizes = {each: len(content) for each, content in model.files.items()}
+                listed = [
+                    {"type": "file", "path": each, "size": size, "oid": f"{size:040d}"}
+                    for each, size in sizes.items()
+                ]
+                body = json.dumps(listed).encode()
             elif name in model.files:
                 body = model.files[name]
                 model.asked.append(name)
