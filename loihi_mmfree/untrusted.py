@@ -11,10 +11,10 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LARGEST_ARRAYS_BYTES = 2**28
 """Of all arrays of an npz file together, unpacked."""
@@ -83,6 +83,9 @@ def parse_npy(data: bytes) -> NDArray[Any]:
     ValueError
         It is something else, of other numbers, or longer or shorter than its header says.
     """
+    # Whoever reads JSON does without NumPy, and commands start before it is known that it can.
+    import numpy as np
+
     if data[:6] != _NPY_MAGIC or data[6:8] not in (b"\x01\x00", b"\x02\x00"):
         raise ValueError("not an array as numpy.save writes it")
     length_bytes = 2 if data[6] == 1 else 4
