@@ -22,7 +22,7 @@ needs_lava = pytest.mark.skipif(find_spec("lava") is None, reason="Lava imports 
 
 def test_help_needs_no_heavy_import() -> None:
     script = (
-        "import sys, loihi_mmfree, loihi_mmfree.cli.main\n"
+        "import sys, loihi_mmfree.cli.app\n"
         "print([name for name in ('torch', 'brevitas', 'lava', 'numpy') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
