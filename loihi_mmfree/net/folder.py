@@ -142,32 +142,41 @@ def read_folder(path: Path, read: Callable[[NetFolder], T], expected: tuple[int,
     ArtifactError
         What is there cannot be read, or is not the folder expected.
     """
-    attempts = 1 if expected else _ATTEMPTS
-    while True:
-        identity = None
+    for attempt in range(_ATTEMPTS):
+        last = expected is not None or attempt + 1 == _ATTEMPTS
         try:
-            with NetFolder(path) as folder:
-                identity = folder.identity
-                if expected not in (None, identity):
-                    raise ArtifactError(f"{path}: was replaced since it was loaded; load it again")
-                return read(folder)
+            folder = NetFolder(path)
         except ArtifactError:
-            attempts -= 1
-            if not attempts or not _in_transit(path, identity):
+            if last or not _is_on_its_way(path):
                 raise
-            time.sleep(_PAUSE_SECONDS)
+        else:
+            with folder:
+                if expected not in (None, folder.identity):
+                    raise ArtifactError(f"{path}: was replaced since it was loaded; load it again")
+                try:
+                    return read(folder)
+                except ArtifactError:
+                    # Asked while it is open: a folder that is closed and gone may leave its number to the next.
+                    if last or folder.identity == _identity(path):
+                        raise
+        time.sleep(_PAUSE_SECONDS)
+    raise AssertionError
 
 
-def _in_transit(path: Path, identity: tuple[int, int] | None) -> bool:
-    """Whether a folder was, or is just being, replaced."""
+def _is_on_its_way(path: Path) -> bool:
+    """Whether a folder that is not there is just being put there."""
+    parent = path.absolute().parent
+    beside = os.listdir(parent) if not os.path.lexists(path) and parent.is_dir() else ()
+    return any(name.startswith(f".{path.name}.") for name in beside)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What `NetFolder.identity` would be of what is at a path now."""
     try:
         found = path.stat()
-    except FileNotFoundError:
-        beside = os.listdir(path.absolute().parent) if path.absolute().parent.is_dir() else ()
-        return any(name.startswith(f".{path.name}.") for name in beside)
     except OSError:
-        return False
-    return identity not in (None, (found.st_dev, found.st_ino))
+        return None
+    return found.st_dev, found.st_ino
 
 
 def strangers(path: Path) -> list[str]:
