@@ -131,4 +131,4 @@ def test_a_module_is_no_hall(file):
 def test_tests_mirror_rooms():
     rooms = {_room(file) for file in _files()}
     folders = {path.relative_to(ROOT / "tests").parts[0] for path in (ROOT / "tests").rglob("*/*.py")}
-    assert folders - rooms == {"equivalence", "examples"}
+    assert folders - rooms == {"data", "equivalence", "examples"}
