@@ -56,7 +56,6 @@ OPERATION, IMMEDIATE, BITS = 0, 3, 4
         pytest.param(field(IMMEDIATE, 1), "send", ["immediate 1 is not in 0..0"], id="effect"),
         pytest.param(field(IMMEDIATE, True), "shift_right", ["True is no whole number"], id="truth"),
         pytest.param(field(IMMEDIATE, 3.0), "shift_right", ["3.0 is no whole number"], id="float"),
-        pytest.param(field(IMMEDIATE, float("nan")), "shift_right", ["nan is no whole number"], id="nan"),
         pytest.param(field(IMMEDIATE, "3"), "shift_right", ["'3' is no whole number"], id="text"),
         pytest.param(field(BITS, 16.5), "mul", ["16.5 is no whole number"], id="width"),
     ],
@@ -71,6 +70,13 @@ def test_a_program_that_is_none_is_refused_as_it_is_read(
     assert called.out == ""
     for word in ("graph.json", NODE, "compile again", *words):
         assert word in called.err
+
+
+def test_what_is_no_number_of_json_is_refused_before_any_program(call: Call, net_copy: Path) -> None:
+    forge(net_copy, field(IMMEDIATE, float("nan")), "shift_right")
+    called = call("run", net_copy, "--backend", "engine", "--ids", "1,5")
+    assert (called.code, called.out) == (DAMAGED, "")
+    assert "graph.json: cannot be read: NaN is no number of JSON; compile again" in called.err
 
 
 @pytest.mark.parametrize("command", [("inspect",), ("compare", "--no-lava"), ("report",)])
