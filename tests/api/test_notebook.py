@@ -1,4 +1,7 @@
-"""In a notebook: progress shows, interrupting works, and a second run works. In a real kernel."""
+"""In a notebook: progress shows, interrupting works, and a second run works. In a real kernel.
+
+Slow, and apart from the quick suite: an interrupt can meet the kernel while it reports that a cell has ended.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from loihi_mmfree.net.artifact import Net
 
 pytest.importorskip("ipykernel", reason="ipykernel is not installed")
 manager = pytest.importorskip("jupyter_client.manager", reason="jupyter_client is not installed")
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent.parent
 SECONDS = 240.0
