@@ -139,6 +139,7 @@ def stream(
     granularity: str = defaults.GRANULARITY,
     runtime: str = defaults.RUNTIME,
     kernels: str = defaults.KERNEL,
+    device: str | None = None,
     sampler: Sampler | None = None,
     stop_at_end_of_text: bool = True,
 ) -> TokenStream:
@@ -147,7 +148,7 @@ def stream(
     The stream is an iterator of `Token` and a context manager; closing it, or an error, releases all that the run
     holds. Its `result()` accounts for what was done. Parameters are those of `run`.
     """
-    choice = Choice(backend, granularity, runtime, kernels)
+    choice = Choice(backend, granularity, runtime, kernels, device)
     prepare(choice)
     return open_stream(_loaded(net), prompt, new_tokens, choice, sampler, stop_at_end_of_text)
 
@@ -161,6 +162,7 @@ def run(
     granularity: str = defaults.GRANULARITY,
     runtime: str = defaults.RUNTIME,
     kernels: str = defaults.KERNEL,
+    device: str | None = None,
     sampler: Sampler | None = None,
     stop_at_end_of_text: bool = True,
     on_token: OnToken | None = None,
@@ -181,14 +183,16 @@ def run(
         Text, or token ids.
     new_tokens : int
         Generate at most so many.
-    backend : {"sim", "engine", "loihi2"}
-        Lava's CPU simulation, the integer engine, or the chip.
+    backend : {"sim", "engine", "torch", "loihi2"}
+        Lava's CPU simulation, the integer engine, the same integers in PyTorch, or the chip.
     granularity : {"operator", "block", "network"}
         How much of the network one Lava process holds.
     runtime : {"inprocess", "stock"}
         Lava in this process, or Lava's own runtime with a process for every Lava process.
     kernels : {"compiled", "numpy"}
         What engine and simulation compute with: compiled code, or NumPy, which is the specification and slow.
+    device : str, optional
+        Where "torch" computes, "cuda" or "cpu"; by default a GPU if there is one.
     sampler : Sampler, optional
         Greedy by default.
     stop_at_end_of_text : bool
@@ -213,7 +217,7 @@ def run(
     """
     if histograms and not activity:
         raise UsageError("histograms are of a recorded activity: ask for both")
-    choice = Choice(backend, granularity, runtime, kernels)
+    choice = Choice(backend, granularity, runtime, kernels, device)
     prepare(choice)
     network = _loaded(net)
     recorder = ActivityRecorder(network.graph, histograms) if activity else None
@@ -373,7 +377,7 @@ def bench(
     Parameters
     ----------
     net : Net, str or Path
-    backends : sequence of {"engine", "engine:numpy", "sim", "loihi2"}
+    backends : sequence of {"engine", "engine:numpy", "sim", "torch", "torch:cuda", "torch:cpu", "loihi2"}
     granularities : sequence of {"operator", "block", "network"}
         For "sim".
     prompt_tokens : sequence of int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-BACKENDS = ("sim", "engine", "loihi2")
+BACKENDS = ("sim", "engine", "torch", "loihi2")
 GRANULARITIES = ("operator", "block", "network")
 RUNTIMES = ("inprocess", "stock")
 KERNELS = ("compiled", "numpy")

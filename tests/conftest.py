@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -39,6 +40,10 @@ collect_ignore_glob = (
     if find_spec("lava")
     else ["sim/lava", "processes", "equivalence/*lava*", "equivalence/*shipped*", "examples"]
 )
+
+# Without a GPU, Triton's own interpreter runs the kernels of tests. It is asked when Triton is imported.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 # A shell without job control starts what runs in its background deaf to Ctrl-C, and so are the children of that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -24,7 +24,9 @@ FORMATS = ("md", "csv")
 def bench(
     net: Path = typer.Argument(..., metavar="NET", help="Folder of a compiled network."),
     backend: str = typer.Option(
-        ",".join(defaults.BENCH_BACKENDS), "--backend", help="List: engine, engine:numpy, sim, loihi2."
+        ",".join(defaults.BENCH_BACKENDS),
+        "--backend",
+        help="List: engine, engine:numpy, sim, torch, torch:cpu, loihi2.",
     ),
     granularity: str = typer.Option(
         ",".join(defaults.BENCH_GRANULARITIES), "--granularity", help="List, for sim: operator, block, network."

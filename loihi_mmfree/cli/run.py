@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 def run(
     net: Path = typer.Argument(..., metavar="NET", help="Folder of a compiled network."),
     backend: str = typer.Option(
-        defaults.BACKEND, "--backend", help="sim (Lava on this machine), engine (integers without Lava) or loihi2."
+        defaults.BACKEND,
+        "--backend",
+        help="sim (Lava on this machine), engine (integers without Lava), torch (the same on a GPU) or loihi2.",
     ),
     prompt: str | None = typer.Option(None, "--prompt", help="Prompt as text."),
     ids: str | None = typer.Option(None, "--ids", help="Prompt as token ids: 1,2,3."),
@@ -41,6 +43,9 @@ def run(
     ),
     kernels: str = typer.Option(
         defaults.KERNEL, "--kernels", help="What computes: compiled, or numpy (the specification, slow)."
+    ),
+    device: str | None = typer.Option(
+        None, "--device", help="Where --backend torch computes: cuda or cpu; by default a GPU if there is one."
     ),
     temperature: float = typer.Option(0.0, "--temperature", help="0 is greedy."),
     top_k: int | None = typer.Option(None, "--top-k", help="Sample among the k likeliest."),
@@ -94,6 +99,7 @@ def run(
                 granularity=granularity,
                 runtime=runtime,
                 kernels=kernels,
+                device=device,
                 sampler=sampler,
                 stop_at_end_of_text=not ignore_eos,
                 on_token=echo.token,

@@ -21,7 +21,7 @@ from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.sim.backend import Backend
 from loihi_mmfree.sim.session.opening import Choice, open_backend, require_known
 
-BACKENDS = ("engine", "engine:numpy", "sim", "loihi2")
+BACKENDS = ("engine", "engine:numpy", "sim", "torch", "torch:cuda", "torch:cpu", "loihi2")
 MOST_TOKENS, MOST_REPEATS = 10**6, 10**4
 _READ_BYTES = 256 * 2**20
 _GEMM_SIZE = 1024
@@ -177,7 +177,7 @@ def measure(
     ----------
     net : Net
     backends, granularities : sequence of str
-        Of the engine also `engine:numpy`, its path over NumPy.
+        Of the engine also `engine:numpy`, its path over NumPy; of torch also `torch:cuda` and `torch:cpu`.
     prompt_tokens : sequence of int
         Lengths of the prompt, whose ids are drawn from a fixed seed.
     new_tokens : int
@@ -226,8 +226,7 @@ def _measure_one(
     net: Net, backend: str, granularity: str, length: int, new_tokens: int, repeats: int, warm_up: int
 ) -> Measurement:
     began = time.perf_counter()
-    kind, _, kernels = backend.partition(":")
-    opened = open_backend(net, Choice(kind, granularity, kernels=kernels or defaults.KERNEL))
+    opened = open_backend(net, _choice(backend, granularity))
     started = time.perf_counter() - began
     ids = np.random.default_rng(0).integers(net.vocab_size, size=length + new_tokens)
     try:
@@ -254,6 +253,14 @@ def _measure_one(
         start_seconds=started,
         peak_rss_mb=peak_rss_mb(),
     )
+
+
+def _choice(backend: str, granularity: str) -> Choice:
+    """What a name of `BACKENDS` means: behind the colon stands what the engine, or where torch, computes."""
+    kind, _, detail = backend.partition(":")
+    if kind == "torch":
+        return Choice(kind, granularity, device=detail or None)
+    return Choice(kind, granularity, kernels=detail or defaults.KERNEL)
 
 
 def _timed_run(opened: Backend, prompt: np.ndarray, following: np.ndarray) -> tuple[float, float]:

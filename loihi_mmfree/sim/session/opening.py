@@ -19,14 +19,16 @@ class Choice:
 
     Parameters
     ----------
-    backend : {"sim", "engine", "loihi2"}
-        Lava's CPU simulation, the integer engine, or the chip.
+    backend : {"sim", "engine", "torch", "loihi2"}
+        Lava's CPU simulation, the integer engine, the same integers in PyTorch, or the chip.
     granularity : {"operator", "block", "network"}
         How much of the network one Lava process holds.
     runtime : {"inprocess", "stock"}
         Lava in this process, or Lava's own runtime with a process for every Lava process.
     kernels : {"compiled", "numpy"}
         What engine and simulation compute with.
+    device : str, optional
+        Where "torch" computes, as PyTorch names it; by default a GPU if there is one.
 
     Raises
     ------
@@ -38,17 +40,24 @@ class Choice:
     granularity: str = defaults.GRANULARITY
     runtime: str = defaults.RUNTIME
     kernels: str = defaults.KERNEL
+    device: str | None = None
 
     def __post_init__(self) -> None:
         require_known("backend", self.backend, defaults.BACKENDS)
         require_known("granularity", self.granularity, defaults.GRANULARITIES)
         require_known("runtime", self.runtime, defaults.RUNTIMES)
         require_known("kernels", self.kernels, defaults.KERNELS)
+        if self.device is not None and self.backend != "torch":
+            raise UsageError(
+                f"device {self.device!r} is of the torch backend, which computes on one; not of {self.backend}"
+            )
 
     def __str__(self) -> str:
         """What runs, for people."""
         if self.backend == "engine":
             return f"engine, {self.kernels} kernels"
+        if self.backend == "torch":
+            return "torch" if self.device is None else f"torch, {self.device}"
         return f"{self.backend}, {self.granularity}" if self.backend == "sim" else self.backend
 
 
@@ -97,6 +106,10 @@ def open_backend(net: Net, choice: Choice, observer: Observer = NOBODY) -> Backe
         return LavaNetwork(
             net.graph, choice.granularity, choice.runtime, kernels=choice.kernels, observer=observer
         )
+    if choice.backend == "torch":
+        from loihi_mmfree.sim.batched.engine import BatchedEngine, open_device
+
+        return BatchedEngine(net.graph, open_device(choice.device), observer)
     from loihi_mmfree.sim.session.chip import open_chip
 
     observer.require(set(), "a chip", "use the engine, or sim at operator granularity")

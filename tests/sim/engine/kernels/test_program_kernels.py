@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 
 import numpy as np
@@ -26,6 +26,7 @@ from loihi_mmfree.sim.engine.kernels.runtime.native import CompiledPrograms
 Arrays = Mapping[str, np.ndarray]
 LENGTHS = [1, 3, 31, 64, 65, 128]
 TABLE = np.arange(-50, 47, dtype=np.int64) ** 3
+RandomProgram = Callable[..., Program]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -191,44 +192,6 @@ def test_message_of_more_than_32_bits_is_a_fault() -> None:
     assert fault == MESSAGE_FAULT
 
 
-def random_program(seed: int, also: tuple[str, ...] = ()) -> Program:
-    """A program of random operations over inputs, states, constants, immediates and a table; some in any case."""
-    random = np.random.default_rng(seed)
-    b = ProgramBuilder()
-    pool = [b.input("a", 16), b.input("b", 16), b.constant("each", 12), b.constant("all", 12), b.immediate(37)]
-    pool += [b.state("s", 16), b.state("t", 16)]
-
-    def pick(bits: int = 12) -> str:
-        return b.saturate(pool[random.integers(len(pool))], bits)
-
-    def operand(each: Operand, immediate: int) -> str:
-        """Any register, or one within what the operation allows."""
-        if each.allowed is None:
-            return pick()
-        low, high = each.allowed(immediate, len(TABLE))
-        assert low == 0
-        return b.write("low_bits", pick(), immediate=min((high + 1).bit_length() - 1, 11))
-
-    drawn = sorted(name for name, each in OPERATIONS.items() if each.result is not None and each.registers)
-    for name in random.choice([*drawn, *also], size=18).tolist() + list(also):
-        operation = OPERATIONS[name]
-        low, high = operation.immediate or (0, 0)
-        immediate = int(random.integers(low, min(high, low + 9), endpoint=True))
-        operands = [operand(each, immediate) for each in operation.registers]
-        if operation.named is Named.TABLE:
-            pool.append(b.table("cubes", *operands, bits=20))
-        else:
-            # One of them too narrow now and then, so that there is something to count.
-            bits = 6 if random.random() < 0.1 else None
-            pool.append(b.write(name, *operands, immediate=immediate, bits=bits))
-    b.store("s", b.add(pick(), pool[5]))
-    b.send("out", pool[-1])
-    b.store("t", pool[0])
-    b.send("late", pick())
-    b.send("still", b.add(pool[3], pool[4]))
-    return b.build()
-
-
 def assert_random_program_agrees(program: Program, seed: int) -> None:
     random = np.random.default_rng(1000 + seed)
     size = int(random.choice(LENGTHS))
@@ -238,12 +201,12 @@ def assert_random_program_agrees(program: Program, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_random_programs(seed: int) -> None:
+def test_random_programs(random_program: RandomProgram, seed: int) -> None:
     assert_random_program_agrees(random_program(seed), seed)
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_widths_that_are_proven_hold(seed: int) -> None:
+def test_widths_that_are_proven_hold(random_program: RandomProgram, seed: int) -> None:
     random = np.random.default_rng(2000 + seed)
     program, constants = (
         random_program(seed),
@@ -301,12 +264,12 @@ def test_states_wider_than_declared_are_computed_and_counted(size: int) -> None:
     assert_equal_to_specification(b.build(), {}, {}, inputs)
 
 
-def test_any_processor_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_processor_gives_the_same(random_program: RandomProgram, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBA_CPU_NAME", "generic")
     compile_structure.cache_clear()
     values = np.random.default_rng(0).integers(-(2**23) + 1, 2**23, size=(3, 129))
     assert_equal_to_specification(requantizer(), {}, {}, {"sum": values})
-    test_random_programs(3)
+    test_random_programs(random_program, 3)
     compile_structure.cache_clear()
 
 
@@ -343,7 +306,7 @@ class TestANewOperation:
     @pytest.mark.usefixtures("ranged")
     @pytest.mark.parametrize("seed", range(3))
     def test_with_rules_random_programs_draw_it_and_agree(
-        self, monkeypatch: pytest.MonkeyPatch, seed: int
+        self, random_program: RandomProgram, monkeypatch: pytest.MonkeyPatch, seed: int
     ) -> None:
         write = lambda lanes, _, x: lanes.builder.sub(lanes.like(0, x), x)  # noqa: E731
         monkeypatch.setitem(ARITHMETIC, "negate", write)  # type: ignore[arg-type]
