@@ -37,10 +37,13 @@ class CompiledNetwork:
     def __init__(self, graph: Graph, walks: bool, weights: Weights) -> None:
         planned = schedule(graph, walks)
         storage = Storage(graph, planned, weights)
-        self._steps = [
-            RegionLaunch(storage, step) if isinstance(step, Region) else ProductLaunch(storage, step)
-            for step in planned.steps
-        ]
+        first = {nodes[0]: nodes for nodes in storage.products}
+        self._steps: list[RegionLaunch | ProductLaunch] = []
+        for step in planned.steps:
+            if isinstance(step, Region):
+                self._steps.append(RegionLaunch(storage, step))
+            elif step in first:
+                self._steps.append(ProductLaunch(storage, first[step]))
         self._last_reader = {key: number for number, each in enumerate(self._steps) for key in each.reads}
         self._logits = planned.root(logits_output(graph).inputs[0])
         self._head: ProductLaunch | None = None
@@ -59,7 +62,7 @@ class CompiledNetwork:
             if self._head is None:
                 return run.values[self._logits, "plain"][rows].to(torch.int32)
             with exact_matrix_units():
-                return self._head.sums(run, rows, counts=True).to(torch.int32)
+                return self._head.sums(run, rows, counts=True)[0].to(torch.int32)
 
         return logits_of
 
@@ -75,15 +78,22 @@ class CompiledNetwork:
 class CompiledPath(Path):
     """Takes pieces through a network as kernels; single tokens, once they repeat, as one graph of launches.
 
+    Parameters
+    ----------
+    graph : Graph
+    device : torch.device
+    otherwise : Path
+        Reads the pieces in which something is wider than it may be, which it counts, or says what is wrong.
+
     Raises
     ------
     NotPlannedError
         Something in the network is beyond the kernels.
     """
 
-    def __init__(self, graph: Graph, device: torch.device) -> None:
+    def __init__(self, graph: Graph, device: torch.device, otherwise: Path) -> None:
         weights = Weights(graph, device)
-        self._device = device
+        self._device, self._otherwise = device, otherwise
         self._prompts = CompiledNetwork(graph, True, weights)
         self._tokens = CompiledNetwork(graph, False, weights)
         self._replay: Replay | None = None
@@ -91,30 +101,52 @@ class CompiledPath(Path):
 
     def read(self, ids: Tensor, piece: Piece, progress: Progress) -> LogitsOf:
         """Read the tokens of a piece, int32 [N]."""
-        if any(length != 1 for length in piece.lengths):
-            return self._prompts.read(Run(ids, piece.sequences, piece.starts, progress))
-        if self._replay is not None and self._replay.belongs_to(progress, len(ids)):
-            return self._replay.read(ids)
-        again, self._last = self._last == (progress, len(ids)), (progress, len(ids))
-        run = Run(ids, piece.sequences, piece.starts, progress)
-        if not again or len(ids) > MOST_REPLAYED or self._device.type != "cuda":
-            return self._tokens.read(run)
-        # All kernels of it have been compiled by now, which must not happen while launches are recorded.
-        self._replay = Replay(self._tokens, run)
-        return self._replay.read(ids)
+        replay = self._replay_of(ids, piece, progress)
+        if replay is not None:
+            logits_of, before = replay.read(ids), replay.saved
+        else:
+            before = progress.saved()
+            network = self._tokens if _single(piece) else self._prompts
+            logits_of = network.read(Run(ids, piece.sequences, piece.starts, progress))
+        if not bool(progress.flag):
+            return logits_of
+        progress.restore(before)
+        return self._otherwise.read(ids, piece, progress)
+
+    def _replay_of(self, ids: Tensor, piece: Piece, progress: Progress) -> Replay | None:
+        """Return what replays such a piece; it is recorded for the second one, since the first compiles kernels."""
+        kind = (progress, len(ids)) if _single(piece) and len(ids) <= MOST_REPLAYED else None
+        again, self._last = kind is not None and self._last == kind, kind
+        if not again or self._device.type != "cuda":
+            return None
+        if self._replay is None or not self._replay.belongs_to(progress, len(ids)):
+            self._replay = Replay(self._tokens, Run(ids, piece.sequences, piece.starts, progress))
+        return self._replay
+
+
+def _single(piece: Piece) -> bool:
+    """Whether every sequence has one token."""
+    return all(length == 1 for length in piece.lengths)
 
 
 class Replay:
-    """One token of every sequence, recorded as a graph of launches: nothing is left to do for the processor."""
+    """One token of every sequence, recorded as a graph of launches: nothing is left to do for the processor.
+
+    Attributes
+    ----------
+    saved : states and counts
+        As they were before the last token.
+    """
 
     def __init__(self, network: CompiledNetwork, run: Run) -> None:
         self._run = run
         self._run.ids = run.ids.clone()
         self._graph = torch.cuda.CUDAGraph()
-        saved = run.progress.saved()
+        before = run.progress.saved()
         with torch.cuda.graph(self._graph):
+            self.saved = run.progress.saved()
             self._logits = network.read(run)(slice(None))
-        run.progress.restore(saved)
+        run.progress.restore(before)
 
     def belongs_to(self, progress: Progress, rows: int) -> bool:
         """Whether it carries on these states, for so many sequences."""

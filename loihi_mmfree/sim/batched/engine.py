@@ -109,12 +109,12 @@ class BatchedEngine(Backend):
         on_gpu = device.type == "cuda"
         for columns in {node.columns for node in graph if isinstance(node, TernarySynapse)}:
             probe(device, product_type(device), columns)
-        self._eager = EagerPath(graph, device)
-        self._path: Path = self._eager
+        eager_path = EagerPath(graph, device)
+        self._path: Path = eager_path
         if not (not on_gpu if eager is None else eager):
             from loihi_mmfree.sim.batched.compiled import CompiledPath
 
-            self._path = CompiledPath(graph, device)
+            self._path = CompiledPath(graph, device, eager_path)
         self._rows = rows or (GPU_ROWS if on_gpu else CPU_ROWS)
         self._tokens_read = 0
         self._before = Counters()
@@ -153,11 +153,10 @@ class BatchedEngine(Backend):
             if take is not None:
                 take(logits.values.cpu().numpy())
 
-        return self.read_batch([ids], give if take is not None else None)[0]
+        last: NDArray[np.int32] = self.read_batch([ids], give if take is not None else None)[0].cpu().numpy()
+        return last
 
-    def read_batch(
-        self, sequences: Sequence[NDArray[np.int64]], take: TakeBatch | None = None
-    ) -> NDArray[np.int32]:
+    def read_batch(self, sequences: Sequence[NDArray[np.int64]], take: TakeBatch | None = None) -> Tensor:
         """Read some tokens of every sequence, which may be none, and return the logits after the last of each.
 
         Parameters
@@ -170,15 +169,15 @@ class BatchedEngine(Backend):
 
         Returns
         -------
-        int32 array [sequences, V]
-            Zeros for a sequence without tokens. Times `logit_scale`, the real logits.
+        int32 tensor [sequences, V]
+            On the device. Zeros for a sequence without tokens. Times `logit_scale`, the real logits.
 
         Raises
         ------
         SimulationError
             A value is outside what the proof of bounds promises. States are undefined until `begin`.
         """
-        last = np.zeros((len(sequences), self._logits.size), dtype=np.int32)
+        last = torch.zeros((len(sequences), self._logits.size), dtype=torch.int32, device=self.device)
         for spans in cut([len(ids) for ids in sequences], self._rows):
             piece = Piece(tuple(end - begin for begin, end in spans), self.device)
             ids = np.concatenate([ids[slice(*span)] for ids, span in zip(sequences, spans, strict=True)])
@@ -193,22 +192,17 @@ class BatchedEngine(Backend):
         piece: Piece,
         first: NDArray[np.int64],
         whole: NDArray[np.bool_],
-        last: NDArray[np.int32],
+        last: Tensor,
         take: TakeBatch | None,
     ) -> None:
         """Read a piece: `first` is the position of each sequence's first token, `whole` says which end in it."""
-        before = self._progress.saved()
         tokens = torch.from_numpy(ids.astype(np.int32)).to(self.device)
         logits_of = self._path.read(tokens, piece, self._progress)
-        if bool(self._progress.flag):
-            # Something is wider than it may be. The eager path counts it, or says what is wrong.
-            self._progress.restore(before)
-            logits_of = self._eager.read(tokens, piece, self._progress)
         lengths = np.array(piece.lengths)
         ends = np.cumsum(lengths) - 1
         if take is None:
             if whole.any():
-                last[whole] = logits_of(torch.from_numpy(ends[whole]).to(self.device)).cpu().numpy()
+                last[self._rows_of(whole.nonzero()[0])] = logits_of(self._rows_of(ends[whole]))
             return
         sequences = np.repeat(np.arange(len(lengths)), lengths)
         positions = np.arange(piece.rows) - np.repeat(ends + 1 - lengths, lengths) + first[sequences]
@@ -216,8 +210,12 @@ class BatchedEngine(Backend):
             part = slice(begin, min(begin + LOGIT_ROWS, piece.rows))
             logits = logits_of(part)
             here = whole & (part.start <= ends) & (ends < part.stop)
-            last[here] = logits[torch.from_numpy(ends[here] - begin).to(self.device)].cpu().numpy()
+            if here.any():
+                last[self._rows_of(here.nonzero()[0])] = logits[self._rows_of(ends[here] - begin)]
             take(Logits(logits, sequences[part], positions[part]))
+
+    def _rows_of(self, numbers: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(numbers).to(self.device)
 
     def close(self) -> None:
         """Release nothing: the engine holds only memory."""

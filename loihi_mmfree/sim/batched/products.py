@@ -85,11 +85,11 @@ def exact_matrix_units() -> Iterator[None]:
         settings.allow_tf32, settings.allow_fp16_reduced_precision_reduction = before
 
 
-def multiply(values: Tensor, weights: Tensor) -> Tensor:
+def multiply(values: Tensor, weights: Tensor, out: Tensor | None = None) -> Tensor:
     """Return the sums [N, rows], float32, of one digit [N, columns] with weights [rows, columns]."""
     if values.dtype == torch.float16:
-        return torch.mm(values, weights.t(), out_dtype=torch.float32)
-    return torch.mm(values, weights.t())
+        return torch.mm(values, weights.t(), out_dtype=torch.float32, out=out)
+    return torch.mm(values, weights.t(), out=out)
 
 
 def code_table(device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -7,6 +7,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+_TOKENS, _ROWS, _BYTES = 16, 32, 256
+"""Of a tile of `multiply_planes`: the fastest of those tried on an H200."""
+
 
 @triton.jit
 def rounding_shift(a, n):
@@ -83,13 +86,13 @@ def _unpack(
 
 
 def unpack_planes(planes: Tensor, columns: int, dtype: torch.dtype) -> Tensor:
-    """Return the weights [rows, columns] of `products.planes_of`."""
-    rows, plane_bytes = planes.shape
-    weights = torch.empty((rows, 4 * plane_bytes), dtype=dtype, device=planes.device)
+    """Return the weights [matrices, rows, columns] of `products.planes_of` [matrices, rows, bytes]."""
+    matrices, rows, plane_bytes = planes.shape
+    weights = torch.empty((matrices, rows, 4 * plane_bytes), dtype=dtype, device=planes.device)
     together = min(1024, max(16, triton.next_power_of_2(plane_bytes)))
-    grid = (rows, triton.cdiv(plane_bytes, together))
+    grid = (matrices * rows, triton.cdiv(plane_bytes, together))
     _unpack[grid](planes, weights, columns, plane_bytes, bytes_together=together, num_warps=2)
-    return weights[:, :columns]
+    return weights[..., :columns]
 
 
 @triton.jit
@@ -101,14 +104,19 @@ def _multiply_planes(
     columns,
     rows,
     value_stride,
+    token_stride,
     plane_bytes,
     tokens_together: tl.constexpr,
     rows_together: tl.constexpr,
     bytes_together: tl.constexpr,
 ):
-    """Multiply values [tokens, columns] with planes [rows, plane_bytes]: a byte has a code of each quarter."""
+    """Multiply values [matrices, tokens, columns] with planes [matrices, rows, plane_bytes]."""
     row = tl.program_id(0) * rows_together + tl.arange(0, rows_together)
     token = tl.program_id(1) * tokens_together + tl.arange(0, tokens_together)
+    matrix = tl.program_id(2).to(tl.int64)
+    values += matrix * value_stride
+    planes += matrix * rows * plane_bytes
+    sums += matrix * tokens * rows
     total = tl.zeros([tokens_together, rows_together], tl.float32)
     for first in range(0, plane_bytes, bytes_together):
         byte = first + tl.arange(0, bytes_together)
@@ -117,7 +125,7 @@ def _multiply_planes(
         for plane in tl.static_range(4):
             column = plane * plane_bytes + byte
             known = (token[:, None] < tokens) & (byte[None, :] < plane_bytes) & (column[None, :] < columns)
-            where = token[:, None].to(tl.int64) * value_stride + column[None, :]
+            where = token[:, None].to(tl.int64) * token_stride + column[None, :]
             digit = tl.load(values + where, mask=known, other=0)
             weight = ((codes >> (2 * plane)) & 3).to(digit.dtype) - 1
             total = tl.dot(digit, weight, total, input_precision="ieee")
@@ -125,18 +133,28 @@ def _multiply_planes(
     tl.store(sums + where, total, mask=(token[:, None] < tokens) & (row[None, :] < rows))
 
 
-def multiply_planes(values: Tensor, planes: Tensor, columns: int) -> Tensor:
-    """Return the sums [N, rows], float32, of one digit [N, columns] with `products.planes_of`: for few tokens.
+def multiply_planes(values: Tensor, planes: Tensor) -> Tensor:
+    """Return the sums of one digit with weights that stay packed, for few tokens.
 
     Exact as `products.multiply` is.
+
+    Parameters
+    ----------
+    values : tensor [matrices, N, columns]
+        Neighbouring columns lie beside each other.
+    planes : uint8 tensor [matrices, rows, bytes]
+        See `products.planes_of`.
+
+    Returns
+    -------
+    float32 tensor [matrices, N, rows]
     """
-    tokens, (rows, plane_bytes) = len(values), planes.shape
-    sums = torch.empty((tokens, rows), dtype=torch.float32, device=values.device)
-    together = 16 if tokens <= 16 else 32 if tokens <= 32 else 64
-    block = 16 if rows <= 1 << 12 else 32
-    grid = (triton.cdiv(rows, block), triton.cdiv(tokens, together))
+    matrices, tokens, columns = values.shape
+    rows, plane_bytes = planes.shape[1:]
+    sums = torch.empty((matrices, tokens, rows), dtype=torch.float32, device=values.device)
+    grid = (triton.cdiv(rows, _ROWS), triton.cdiv(tokens, _TOKENS), matrices)
     _multiply_planes[grid](
-        values, planes, sums, tokens, columns, rows, values.stride(0), plane_bytes,
-        tokens_together=together, rows_together=block, bytes_together=128 if together > 16 else 256, num_warps=4,
+        values, planes, sums, tokens, columns, rows, values.stride(0), values.stride(1), plane_bytes,
+        tokens_together=_TOKENS, rows_together=_ROWS, bytes_together=_BYTES, num_warps=4, num_stages=1,
     )  # fmt: skip
     return sums

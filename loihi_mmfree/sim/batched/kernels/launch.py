@@ -29,7 +29,7 @@ from loihi_mmfree.sim.engine.kernels.programs.structure import Lane
 
 WALK_BLOCK = 128
 """Neurons whose recurrence one program walks through."""
-FEW_ROWS = 128
+FEW_ROWS = 16
 """Up to so many tokens, packed weights are read once and unpacked in registers; more share unpacked ones."""
 _ELEMENTS_PER_WARP = 256
 
@@ -142,49 +142,59 @@ class RegionLaunch:
             kind = self._storage.integer_type(source)
             run.values[source, "plain"] = torch.empty((run.rows, size), dtype=kind, device=device)
             return run.values[source, "plain"]
-        digits = self._storage.wanted[source].digits
-        assert digits is not None
-        shape = digits.count, run.rows, size
-        run.values[source, "digits"] = torch.empty(shape, dtype=self._storage.weights.dtype, device=device)
-        return run.values[source, "digits"]
+        together = self._storage.together[source]
+        key = together[0], "digits"
+        if key not in run.values:
+            digits = self._storage.wanted[source].digits
+            assert digits is not None
+            shape = len(together), digits.count, run.rows, size
+            run.values[key] = torch.empty(shape, dtype=self._storage.weights.dtype, device=device)
+        return run.values[key][together.index(source)]
 
     def _source(self, name: str) -> Source:
         return next(each for each in self._inputs if str(each) == name)
 
 
 class ProductLaunch:
-    """A ternary product."""
+    """Ternary products of one shape, which are computed together."""
 
-    def __init__(self, storage: Storage, node: TernarySynapse) -> None:
-        self._weights, self.node, self.source = storage.weights, node, node.out()
-        read = storage.root(node.inputs[0])
-        digits = storage.wanted[read].digits
+    def __init__(self, storage: Storage, nodes: tuple[TernarySynapse, ...]) -> None:
+        self._weights, self._nodes, self._first = storage.weights, nodes, nodes[0]
+        read = [storage.root(node.inputs[0]) for node in nodes]
+        together = storage.together[read[0]]
+        digits = storage.wanted[read[0]].digits
         assert digits is not None
         self._digits = digits
-        self.reads = [(read, "digits")]
-        bits = storage.bits(read)
-        packed = storage.graph.tensors[node.codes]
-        most = int(nonzero_counts(packed).sum(axis=1, dtype=np.int64).max())
+        # All of what lies together, in its order, or the one message that all of them read.
+        self._shared = len(set(read)) == 1
+        self._place = together.index(read[0]) if self._shared else None
+        self.reads = [(together[0], "digits")]
+        graph, bits = storage.graph, max(map(storage.bits, read))
+        most = max(
+            int(nonzero_counts(graph.tensors[each.codes]).sum(axis=1, dtype=np.int64).max()) for each in nodes
+        )
         largest = most << (bits - 1)
-        limit = 1 << (storage.graph.chip.accumulator_bits.value - 1)
+        limit = 1 << (graph.chip.accumulator_bits.value - 1)
         self._limit = limit if largest >= limit else None
         self._wide = torch.int32 if largest < 1 << 31 else torch.int64
 
     def run(self, run: Run) -> None:
         """Compute the sums of all rows."""
-        run.values[self.source, "plain"] = self.sums(run, slice(None))
+        for node, sums in zip(self._nodes, self.sums(run, slice(None)), strict=True):
+            run.values[node.out(), "plain"] = sums
 
     def sums(self, run: Run, rows: Rows, counts: bool = False) -> Tensor:
-        """Return the sums of some rows: float32 if one digit gives them, else integers.
+        """Return the sums of some rows, [products, t, n]: float32 if one digit gives them, else integers.
 
         What is wider than an accumulator is counted, or raises the flag.
         """
-        node, (key,) = self.node, self.reads
-        digits = run.values[key][:, rows, node.first_column : node.first_column + node.columns]
-        sums = self._multiply(digits[0])
+        (key,), first = self.reads, self._first.first_column
+        values = run.values[key] if self._place is None else run.values[key][self._place].unsqueeze(0)
+        digits = values[:, :, rows, first : first + self._first.columns]
+        sums = self._multiply(digits[:, 0])
         for place in range(1, self._digits.count):
             low = sums.to(self._wide)
-            sums = low + (self._multiply(digits[place]).to(self._wide) << (self._digits.bits * place))
+            sums = low + (self._multiply(digits[:, place]).to(self._wide) << (self._digits.bits * place))
         if self._limit is not None:
             wide = (sums < -self._limit) | (sums >= self._limit)
             if counts:
@@ -194,10 +204,16 @@ class ProductLaunch:
         return sums
 
     def _multiply(self, digit: Tensor) -> Tensor:
-        planes = self._weights.planes(self.node.codes)
-        if len(digit) <= FEW_ROWS:
-            return functions.multiply_planes(digit, planes, self.node.columns)
-        return multiply(digit, functions.unpack_planes(planes, self.node.columns, digit.dtype))
+        """Multiply [products or 1, t, columns]."""
+        planes = self._weights.planes(*(node.codes for node in self._nodes))
+        digit = digit.expand(len(planes), -1, -1)
+        if digit.shape[1] <= FEW_ROWS:
+            return functions.multiply_planes(digit, planes)
+        weights = functions.unpack_planes(planes, self._first.columns, digit.dtype)
+        sums = torch.empty((*digit.shape[:2], self._first.rows), dtype=torch.float32, device=digit.device)
+        for number in range(len(planes)):
+            multiply(digit[number], weights[number], out=sums[number])
+        return sums
 
 
 @lru_cache(maxsize=1024)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,7 +13,7 @@ from loihi_mmfree.ir.graph import Graph, Source
 from loihi_mmfree.ir.nodes import NeuronGroup, logits_output
 from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.sim.batched.kernels.text import Wanted
-from loihi_mmfree.sim.batched.paths import Progress
+from loihi_mmfree.sim.batched.paths import Progress, head_of
 from loihi_mmfree.sim.batched.products import digits_for, planes_of, product_type
 from loihi_mmfree.sim.batched.regions import NotPlannedError, Schedule
 
@@ -24,7 +25,7 @@ class Weights:
         self._graph, self.device = graph, device
         self.dtype = product_type(device)
         self._tensors: dict[str, Tensor] = {}
-        self._planes: dict[str, Tensor] = {}
+        self._planes: dict[tuple[str, ...], Tensor] = {}
 
     def tensor(self, key: str) -> Tensor:
         """Return a tensor of the graph as it is."""
@@ -32,12 +33,12 @@ class Weights:
             self._tensors[key] = torch.tensor(self._graph.tensors[key][:], device=self.device)
         return self._tensors[key]
 
-    def planes(self, key: str) -> Tensor:
-        """Return ternary weights as kernels read them, packed."""
-        if key not in self._planes:
-            packed = torch.tensor(self._graph.tensors[key], device=self.device)
-            self._planes[key] = planes_of(packed)
-        return self._planes[key]
+    def planes(self, *keys: str) -> Tensor:
+        """Return ternary weights of one shape as kernels read them, packed: uint8 [matrices, rows, bytes]."""
+        if keys not in self._planes:
+            packed = (torch.tensor(self._graph.tensors[key], device=self.device) for key in keys)
+            self._planes[keys] = torch.stack([planes_of(each) for each in packed])
+        return self._planes[keys]
 
 
 @dataclass
@@ -53,7 +54,8 @@ class Run:
         The first row of each, and behind them the number of rows.
     progress : Progress
     values : dict
-        What somebody still reads: [N, n] by (source, "plain"), [digits, N, n] by (source, "digits").
+        What somebody still reads: [N, n] by (source, "plain"), and by (source, "digits") those of all that lie
+        `together` with it, [sources, digits, N, n].
     """
 
     ids: Tensor
@@ -114,3 +116,44 @@ class Storage:
             }
         cut = {source: digits_for(self.bits(source), most, self.weights.dtype) for source, most in columns.items()}
         return {source: Wanted(source in plain, cut.get(source)) for source in plain | set(cut)}
+
+    @cached_property
+    def products(self) -> list[tuple[TernarySynapse, ...]]:
+        """The products, in order; those of one shape that can be computed at once are together."""
+        found: list[list[TernarySynapse]] = []
+        follows, head = False, head_of(self.graph)
+        for step in self.schedule.steps:
+            if not isinstance(step, TernarySynapse):
+                follows = False
+            elif follows and step is not head and self._alike(found[-1], step):
+                found[-1].append(step)
+            else:
+                found.append([step])
+                follows = True
+        return [tuple(each) for each in found]
+
+    def _alike(self, others: list[TernarySynapse], node: TernarySynapse) -> bool:
+        """Whether a product has the shape of others, and reads what they read, or none of it."""
+        first = others[0]
+        shapes = {(each.rows, each.columns, each.first_column, each.source_size) for each in (first, node)}
+        read = [self.root(each.inputs[0]) for each in (*others, node)]
+        if len(shapes) > 1 or len(set(read)) not in (1, len(read)):
+            return False
+        cut = {self.wanted[each].digits for each in read}
+        # Messages that lie together are read together only.
+        return len(cut) == 1 and (len(set(read)) == 1 or all(self._readers[each] == 1 for each in read))
+
+    @cached_property
+    def _readers(self) -> Counter[Source]:
+        return Counter(
+            self.root(step.inputs[0]) for step in self.schedule.steps if isinstance(step, TernarySynapse)
+        )
+
+    @cached_property
+    def together(self) -> dict[Source, tuple[Source, ...]]:
+        """Message that products read -> those whose digits lie in one tensor, itself among them."""
+        found: dict[Source, tuple[Source, ...]] = {}
+        for nodes in self.products:
+            read = tuple(dict.fromkeys(self.root(node.inputs[0]) for node in nodes))
+            found.update({source: read for source in read if source not in found})
+        return found
