@@ -114,7 +114,7 @@ class CompiledPath(Path):
         return self._otherwise.read(ids, piece, progress)
 
     def _replay_of(self, ids: Tensor, piece: Piece, progress: Progress) -> Replay | None:
-        """Return what replays such a piece; it is recorded for the second one, since the first compiles kernels."""
+        """Return what replays such a piece; it is recorded for the second, since the first compiles kernels."""
         kind = (progress, len(ids)) if _single(piece) and len(ids) <= MOST_REPLAYED else None
         again, self._last = kind is not None and self._last == kind, kind
         if not again or self._device.type != "cuda":
