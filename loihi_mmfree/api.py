@@ -190,9 +190,9 @@ def run(
     runtime : {"inprocess", "stock"}
         Lava in this process, or Lava's own runtime with a process for every Lava process.
     kernels : {"compiled", "numpy"}
-        What engine and simulation compute with: compiled code, or NumPy, which is the specification and slow.
-    device : str, optional
-        Where "torch" computes, "cuda" or "cpu"; by default a GPU if there is one.
+        What engine and simulation compute with: compiled code, or NumPy: the specification, slow.
+    device : {"cuda", "cpu"}, optional
+        Where "torch" computes; by default on a GPU if there is one.
     sampler : Sampler, optional
         Greedy by default.
     stop_at_end_of_text : bool
@@ -202,11 +202,9 @@ def run(
     logits : bool
         Hold the logits of every position in memory, for the result.
     logits_out : str or Path, optional
-        Write them to this .npz file as they come: `ids`, `logits` and `scale`. The file is there when the run ends
-        without an error.
+        Write them to this .npz file as they come (`ids`, `logits`, `scale`); it is there if the run ends well.
     activity : bool
-        Also count every message that is sent: 4 bytes for an output and a token. `save_activity` keeps the result
-        beside the network.
+        Also count every message that is sent, for `save_activity`: 4 bytes for an output and a token.
     histograms : bool
         With `activity`, also sort the values of messages by magnitude; slow, since NumPy computes them.
 

@@ -97,6 +97,21 @@ def test_a_text_prompt_without_a_tokenizer(call: Call, net_copy: Path) -> None:
     _refused(call("run", net_copy, "--backend", "engine", "--prompt", "x"), USAGE, "--ids")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--backend", "torch", "--device", "abacus"), UNAVAILABLE, ["no device 'abacus' here", "cpu"]),
+        (("--backend", "torch", "--device", "cuda:99"), UNAVAILABLE, ["no device 'cuda:99' here", "cpu"]),
+        (("--backend", "engine", "--device", "cuda"), USAGE, ["'cuda'", "torch backend", "engine"]),
+        (("--backend", "torch", "--device", "cpu", "--activity"), USAGE, ["the torch backend does not show"]),
+    ],
+)
+def test_a_device_that_is_not_there_or_of_no_use(
+    call: Call, tiny_net: Net, arguments: tuple[str, ...], code: int, words: list[str]
+) -> None:
+    _refused(call("run", tiny_net.path, "--ids", "1", *arguments), code, *words)
+
+
 def test_a_backend_that_is_not_there(call: Call, tiny_net: Net) -> None:
     _refused(call("run", tiny_net.path, "--backend", "loihi2", "--ids", "1"), UNAVAILABLE, "INRC", "sim")
 

@@ -111,6 +111,14 @@ def test_compiled_kernels_and_numpy_give_the_same_document(call: Call, tiny_net:
     assert {key: compiled[key] for key in same} == {key: numpy[key] for key in same}
 
 
+def test_the_torch_backend_gives_the_document_of_the_engine(call: Call, tiny_net: Net) -> None:
+    common = ("run", tiny_net.path, "--ids", "1,5,9,17", "-n", 6, "--ignore-eos", "--json", "--backend")
+    torch, engine = (call(*common, *backend).document for backend in (("torch", "--device", "cpu"), ("engine",)))
+    same = ("new_ids", "logits_sha256", "steps", "saturations", "overflows", "text", "granularity")
+    assert {key: torch[key] for key in same} == {key: engine[key] for key in same}
+    assert torch["backend"] == "torch"
+
+
 def test_tokens_of_a_run_make_the_text_of_its_document(call: Call, tiny_net: Net) -> None:
     common = ("run", tiny_net.path, "--backend", "engine", "--prompt", "The old man", "-n", 12)
     text = call(*common, "--json").document["text"]
