@@ -18,9 +18,9 @@ RSQRT = "rsqrt"
 
 _GATE_GUARD_BITS = 4
 """Extra fractional bits of a swish between its two products; it never leaves the neuron."""
-_SCALED_BITS = 21
+SCALED_BITS = 21
 """Width of x * gain before it meets the inverse root, where registers are wide enough for their product."""
-_ROOT_BITS = 17
+ROOT_BITS = 17
 """Width of the inverse root's mantissa, 2**15 included."""
 _MOST_HALF_BITS = 15
 """A square has 30 bits at most."""
@@ -207,7 +207,7 @@ def rms_program(half_bits: int, epsilon: int, chip: ChipSpec, parts: int = 1) ->
     smallest = b.immediate(1 << (bits - 2))
     position = b.maximum(b.mantissa(total, bits), smallest)
     root = _interpolate(b, RSQRT, position, segment, tables.rsqrt_first_segment())
-    if chip.message_bits.value < _ROOT_BITS:
+    if chip.message_bits.value < ROOT_BITS:
         root = b.minimum(root, b.immediate((1 << (chip.message_bits.value - 1)) - 1))
     halved = b.add(b.shift(b.exponent(total, bits), 1), b.immediate(EXPONENT_OFFSET), bits=8)
     present = b.sub(total, b.immediate(1), bits=wide)
@@ -241,8 +241,8 @@ def scale_program(value: QFormat, ports: tuple[ScaledPort, ...], chip: ChipSpec)
     """a = x * gain / rms, saturated to the activation format, for every projection that reads this norm."""
     b = ProgramBuilder()
     x = b.input("value", value.bits)
-    root = b.input("mantissa", _ROOT_BITS)
-    scaled_bits = min(_SCALED_BITS, chip.register_bits.value - _ROOT_BITS + 1)
+    root = b.input("mantissa", ROOT_BITS)
+    scaled_bits = min(SCALED_BITS, chip.register_bits.value - ROOT_BITS + 1)
     exponent = b.input("exponent", 8)
     for port in ports:
         total = port.gain_frac + RSQRT_SCALE_BITS + value.frac - port.format.frac - port.sum_frac

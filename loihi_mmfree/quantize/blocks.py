@@ -53,7 +53,11 @@ class MergedNorm(Gain):
 
     def forward(self, value: Tensor) -> Tensor:
         """Return the normalised value; the projections apply their own gains."""
-        return normalise(self.statistic(super().forward(value)))
+        return normalise(self.statistic(self.gained(value)))
+
+    def gained(self, value: Tensor) -> Tensor:
+        """Return value * weight, what is squared."""
+        return super().forward(value)
 
 
 class TernaryProjection(qnn.QuantLinear):
