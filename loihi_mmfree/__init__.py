@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from loihi_mmfree.compiler.config import CompileConfig
     from loihi_mmfree.cost.board.profiler import Profile
     from loihi_mmfree.net.artifact import Net
-    from loihi_mmfree.quantize.config import QuantizationConfig
+    from loihi_mmfree.quantize.config import QuantizationConfig, SiteRule
     from loihi_mmfree.report.shown import GroupProgram, Inspection, NetworkReport
     from loihi_mmfree.sim.session.bench import Bench
     from loihi_mmfree.sim.session.compare import Comparison
@@ -82,6 +82,7 @@ __all__ = [
     "RunResult",
     "Sampler",
     "SimulationError",
+    "SiteRule",
     "Token",
     "TokenStream",
     "Tokenizer",
@@ -114,6 +115,7 @@ _TYPES = {
     "NetworkReport": "report.shown",
     "Profile": "cost.board.profiler",
     "QuantizationConfig": "quantize.config",
+    "SiteRule": "quantize.config",
     "RunResult": "sim.session.generate",
     "Sampler": "sim.session.sampling",
     "Token": "sim.session.generate",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from loihi_mmfree.cli.output import JSON_OPTION, print_json, printable, progress
+from loihi_mmfree.errors import UsageError
 from loihi_mmfree.files import LARGEST_SETTINGS_BYTES, read_text
 from loihi_mmfree.text import counted
 
@@ -26,6 +26,15 @@ def compile_command(
     output: Path = typer.Option(..., "--output", "-o", metavar="NET", help="Folder to write."),
     act_bits: int | None = typer.Option(
         None, "--act-bits", help="Bits of the projections' inputs: 8, 10, 12 or 16 [default: 12]."
+    ),
+    zeros: float | None = typer.Option(
+        None,
+        "--zeros",
+        metavar="SHARE",
+        help="Do not send the smallest inputs of projections: 0.3 is three tenths of them [default: 0].",
+    ),
+    preset: str | None = typer.Option(
+        None, "--preset", help="Settings by name: default, a8, a16 or abreu2025; options go over them."
     ),
     weight_bits: int | None = typer.Option(
         None, "--weight-bits", help="Bits a weight takes in synapse memory, 2 or 8 [default: 8]."
@@ -79,7 +88,7 @@ def compile_command(
         "straddle": straddle,
         "ternary_scale": ternary_scale,
     }
-    settings = _settings(config, act_bits, given)
+    settings = _settings(config, preset).changed(act_bits, zeros, given)
     notices: list[str] = []
     with progress() as show:
         net = api.compile(
@@ -121,15 +130,12 @@ def compile_command(
         )
 
 
-def _settings(config: Path | None, act_bits: int | None, given: dict[str, Any]) -> CompileConfig:
-    """The configuration file's settings, with those that the command line gives over them."""
+def _settings(config: Path | None, preset: str | None) -> CompileConfig:
+    """The settings of a file or of a preset; the defaults without either."""
     from loihi_mmfree.api import CompileConfig
 
-    settings = CompileConfig()
+    if config is not None and preset is not None:
+        raise UsageError("--config and --preset both name settings; give one of them")
     if config is not None:
-        text = read_text(config, LARGEST_SETTINGS_BYTES, "--config")
-        settings = CompileConfig.from_toml(text, str(config))
-    if act_bits is not None:
-        quantization = dataclasses.replace(settings.quantization, activation_bits=act_bits)
-        settings = dataclasses.replace(settings, quantization=quantization)
-    return dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
+        return CompileConfig.from_toml(read_text(config, LARGEST_SETTINGS_BYTES, "--config"), str(config))
+    return CompileConfig.preset(preset or "default")

@@ -12,10 +12,18 @@ from loihi_mmfree.errors import UsageError
 from loihi_mmfree.files import parse_toml
 from loihi_mmfree.loihi2.hardware import LARGEST_GRID
 from loihi_mmfree.place.placement import HEADS, OBJECTIVES
-from loihi_mmfree.quantize.config import QuantizationConfig
+from loihi_mmfree.quantize.config import INPUT, QuantizationConfig, SiteRule
 from loihi_mmfree.untrusted import short, some_of
 
 WEIGHT_BITS = (2, 8)
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "default": {},
+    "a8": {"quantization": {"activation_bits": 8}},
+    "a16": {"quantization": {"activation_bits": 16}},
+    # Weights of 8 bits, messages of 24 and activations of 16: Abreu et al. 2025 (arXiv:2503.18002).
+    "abreu2025": {"weight_bits": 8, "quantization": {"activation_bits": 16, "residual_bits": 24}},
+}
+"""Name -> settings that differ from the defaults, as config.toml would give them."""
 _COUNTS = {"calibration_tokens": (1, 2**22), "golden_tokens": (1, 1024), "chips": (0, LARGEST_GRID)}
 """Least and greatest value of each count."""
 
@@ -84,9 +92,52 @@ class CompileConfig:
         """Return the settings as TOML text."""
         import tomli_w
 
-        data = dataclasses.asdict(self)
+        data = self.to_dict()
         # TOML wants plain values before tables.
         return tomli_w.dumps({**data, "quantization": data.pop("quantization")})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values."""
+        return {**dataclasses.asdict(self), "quantization": self.quantization.to_dict()}
+
+    @classmethod
+    def preset(cls, name: str) -> CompileConfig:
+        """Return the settings of `PRESETS` by name.
+
+        Raises
+        ------
+        UsageError
+            There are none of this name.
+        """
+        if name not in PRESETS:
+            raise UsageError(f"preset: unknown {short(name)}; known: {', '.join(PRESETS)}")
+        return cls.from_mapping(PRESETS[name])
+
+    def changed(
+        self,
+        activation_bits: int | None = None,
+        zeros: float | None = None,
+        others: Mapping[str, Any] | None = None,
+    ) -> CompileConfig:
+        """Return these settings with others over them; None leaves one as it is.
+
+        Parameters
+        ----------
+        activation_bits : int, optional
+            Of all inputs of projections, as far as no rule says otherwise.
+        zeros : float, optional
+            Share of the inputs of every projection that a threshold keeps from being sent.
+        others : mapping, optional
+            Fields by name.
+        """
+        quantization = self.quantization
+        if activation_bits is not None:
+            quantization = dataclasses.replace(quantization, activation_bits=activation_bits)
+        if zeros is not None:
+            rule = SiteRule(f"*{INPUT}", zeros=zeros)
+            quantization = dataclasses.replace(quantization, sites=(*quantization.sites, rule))
+        given = {name: value for name, value in (others or {}).items() if value is not None}
+        return dataclasses.replace(self, quantization=quantization, **given)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> CompileConfig:

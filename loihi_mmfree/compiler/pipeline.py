@@ -133,10 +133,10 @@ def compile_graph(
     golden_ids = np.asarray(calibration, dtype=np.int64).reshape(-1)[: config.golden_tokens]
     observer = _Observer(checkpoint, golden_ids, debugging or Debugging())
     calibrated = calibrate(checkpoint, calibration, config.quantization, partial(report, "calibrate"))
-    graph = run_passes(checkpoint, calibrated.formats, chip, observer.see, partial(report, "passes"))
-    advisor = Advisor(
-        partial(run_passes, checkpoint), calibrated.formats, chip, activation_sites(layer_graph(checkpoint.config))
-    )
+    formats, thresholds = calibrated.formats, calibrated.thresholds
+    graph = run_passes(checkpoint, formats, chip, observer.see, partial(report, "passes"), thresholds)
+    tried = partial(run_passes, checkpoint, thresholds=thresholds)
+    advisor = Advisor(tried, formats, chip, activation_sites(layer_graph(checkpoint.config)))
     placement = _fit(graph, config, advisor)
     return Compiled(graph, Placed(chip, placement), calibrated, golden_ids, notices)
 
@@ -190,6 +190,7 @@ def run_passes(
     chip: ChipSpec,
     observe: Callable[[str, Graph], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    thresholds: Mapping[str, int] | None = None,
 ) -> Graph:
     """Rewrite, lower and schedule a checkpoint under given formats.
 
@@ -204,6 +205,8 @@ def run_passes(
         Called with the name of each pass and the graph it returned.
     progress : callable, optional
         Called with the number of passes done, and of all.
+    thresholds : mapping site -> int, optional
+        Inputs of projections that are smaller, in units of their format, are not sent.
 
     Raises
     ------
@@ -214,7 +217,7 @@ def run_passes(
     """
     passes: tuple[Pass, ...] = (
         *LAYER_PASSES,
-        partial(lower, checkpoint=checkpoint, formats=formats, chip=chip),
+        partial(lower, checkpoint=checkpoint, formats=formats, chip=chip, thresholds=thresholds or {}),
         narrow_registers,
         balance_delays,
     )
@@ -323,8 +326,9 @@ def _manifest(checkpoint: Checkpoint, config: CompileConfig, compiled: Compiled)
         "versions": versions(),
         "checkpoint_sha256": checkpoint.sha256(),
         "model": asdict(checkpoint.config),
-        "config": asdict(config),
+        "config": config.to_dict(),
         "formats": {site: [each.bits, each.frac] for site, each in formats.items()},
+        "thresholds": dict(compiled.calibration.thresholds),
         "logit_scale": logits_output(graph).scale,
         "depth_steps": depth(graph),
         "notices": list(compiled.notices),

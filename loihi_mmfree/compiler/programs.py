@@ -228,13 +228,14 @@ class ScaledPort:
     """One projection input that a Scale group sends: name, format, and where its binary point goes.
 
     `gain_frac` is the shift k of its per-neuron gains M_n * 2**-k, `sum_frac` and `value_frac` the fractional
-    bits of what was squared and of x.
+    bits of what was squared and of x. What is smaller than `threshold`, in units of the format, is not sent.
     """
 
     name: str
     format: QFormat
     gain_frac: int
     sum_frac: int
+    threshold: int = 0
 
 
 def scale_program(value: QFormat, ports: tuple[ScaledPort, ...], chip: ChipSpec) -> Program:
@@ -252,7 +253,11 @@ def scale_program(value: QFormat, ports: tuple[ScaledPort, ...], chip: ChipSpec)
         gained = b.shift(b.mul(x, b.constant(f"gain_{port.name}", MULTIPLIER_BITS + 1)), first)
         distance = b.add(exponent, b.immediate(total - EXPONENT_OFFSET - first))
         scaled = b.shift_right_by(b.mul(gained, root), distance)
-        b.send(port.name, b.saturate(scaled, port.format.bits))
+        sent = b.saturate(scaled, port.format.bits)
+        if port.threshold:
+            reaches = b.sub(b.absolute(sent), b.immediate(port.threshold))
+            sent = b.select(reaches, sent, b.immediate(0))
+        b.send(port.name, sent)
     return b.build()
 
 

@@ -172,7 +172,7 @@ def check_manifest(manifest: Any, where: str) -> Mapping[str, Any]:
     missing = [key for key, kind in kinds.items() if not isinstance(manifest.get(key), kind)]
     if missing:
         raise ArtifactError(f"{where}: lacks {', '.join(missing)}; compile again")
-    wrong = [*_wrong_entries(manifest), *_wrong_formats(manifest["formats"])]
+    wrong = [*_wrong_entries(manifest), *_wrong_formats(manifest["formats"]), *_wrong_thresholds(manifest)]
     if wrong:
         raise ArtifactError(f"{where}: {some_of(wrong)}; compile again")
     return dict(manifest)
@@ -213,6 +213,16 @@ def _wrong_formats(formats: Mapping[str, Any]) -> Iterator[str]:
         whole = isinstance(value, list) and len(value) == 2 and _is_whole(value[0], 2, MESSAGE_BITS)
         if not whole or not _is_whole(value[1], -LARGEST_FRACTION, LARGEST_FRACTION):
             yield f"formats: {short(site)} is {short(value)}"
+
+
+def _wrong_thresholds(manifest: Mapping[str, Any]) -> Iterator[str]:
+    thresholds = manifest.get("thresholds", {})
+    if not isinstance(thresholds, dict):
+        yield f"thresholds is {short(thresholds)}"
+        return
+    for site, value in thresholds.items():
+        if site not in manifest["formats"] or not _is_whole(value, 1, 1 << MESSAGE_BITS):
+            yield f"thresholds: {short(site)} is {short(value)}"
 
 
 def _is_whole(value: Any, least: int, most: int) -> bool:

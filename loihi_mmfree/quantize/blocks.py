@@ -19,12 +19,29 @@ from torch import Tensor, nn
 
 from loihi_mmfree.checkpoint import BIT_LINEAR_EPSILON, Checkpoint, ModelConfig, cumulative_lower_bounds
 from loihi_mmfree.fixedpoint.qformat import QFormat
-from loihi_mmfree.quantize.config import QuantizationConfig
+from loihi_mmfree.quantize.config import QuantizationConfig, SiteSetting
 from loihi_mmfree.quantize.quantizers import ActivationQuantizer, TernaryWeight
 
 # A merged norm sees u = x * gain where upstream normalised x first; there the epsilon is relative to x
 # and drops out but for 1e-6 of the mean square. Only a division by zero is left to avoid.
 MERGED_EPSILON = 1e-30
+
+
+def site_quantizer(
+    config: QuantizationConfig, site: str, bits: int, method: str | None = None
+) -> ActivationQuantizer:
+    """Return the quantizer of a site: by a method without headroom, or above the largest magnitude with it.
+
+    Raises
+    ------
+    UsageError
+        A rule of the configuration asks for what such a site cannot have.
+    """
+    default = SiteSetting(bits, config.headroom_bits) if method is None else SiteSetting(bits, method=method)
+    setting = config.setting(site, default)
+    return ActivationQuantizer(
+        site, setting.bits, setting.headroom_bits, setting.method, setting.percentile, setting.zeros
+    )
 
 
 def normalise(value: Tensor, epsilon: float = MERGED_EPSILON) -> Tensor:
@@ -49,7 +66,7 @@ class MergedNorm(Gain):
 
     def __init__(self, size: int, site: str, config: QuantizationConfig) -> None:
         super().__init__(size)
-        self.statistic = ActivationQuantizer(f"{site}.statistic", config.product_bits, config.headroom_bits)
+        self.statistic = site_quantizer(config, f"{site}.statistic", config.product_bits)
 
     def forward(self, value: Tensor) -> Tensor:
         """Return the normalised value; the projections apply their own gains."""
@@ -66,7 +83,7 @@ class TernaryProjection(qnn.QuantLinear):
     def __init__(self, inputs: int, outputs: int, site: str, config: QuantizationConfig) -> None:
         super().__init__(inputs, outputs, bias=False, weight_quant=TernaryWeight)
         self.norm = Gain(inputs)
-        self.input = ActivationQuantizer(f"{site}.input", config.activation_bits, clip=True)
+        self.input = site_quantizer(config, f"{site}.input", config.activation_bits, "least_squares")
 
     def reset_parameters(self) -> None:
         """Draw nothing: the weight comes from a checkpoint."""
@@ -86,16 +103,16 @@ class TokenMixer(nn.Module):
 
     def __init__(self, model: ModelConfig, site: str, config: QuantizationConfig) -> None:
         super().__init__()
-        hidden, channels, headroom = model.hidden_size, model.input_dim, config.headroom_bits
+        hidden, channels = model.hidden_size, model.input_dim
         self.i_proj = TernaryProjection(hidden, channels, f"{site}.i_proj", config)
         self.f_proj = TernaryProjection(hidden, channels, f"{site}.f_proj", config)
         self.g_proj = TernaryProjection(hidden, channels, f"{site}.g_proj", config)
-        self.i_output = ActivationQuantizer(f"{site}.i_proj.output", config.preactivation_bits, headroom)
-        self.f_output = ActivationQuantizer(f"{site}.f_proj.output", config.preactivation_bits, headroom)
-        self.g_output = ActivationQuantizer(f"{site}.g_proj.output", config.preactivation_bits, headroom)
+        self.i_output = site_quantizer(config, f"{site}.i_proj.output", config.preactivation_bits)
+        self.f_output = site_quantizer(config, f"{site}.f_proj.output", config.preactivation_bits)
+        self.g_output = site_quantizer(config, f"{site}.g_proj.output", config.preactivation_bits)
         self.g_norm = Gain(channels)
-        self.state = ActivationQuantizer(f"{site}.state", config.state_bits, headroom)
-        self.output = ActivationQuantizer(f"{site}.output", config.product_bits, headroom)
+        self.state = site_quantizer(config, f"{site}.state", config.state_bits)
+        self.output = site_quantizer(config, f"{site}.output", config.product_bits)
         self.o_proj = TernaryProjection(channels, hidden, f"{site}.o_proj", config)
 
     def forward(self, normalised: Tensor, lower_bound: Tensor) -> Tensor:
@@ -135,12 +152,12 @@ class ChannelMixer(nn.Module):
 
     def __init__(self, model: ModelConfig, site: str, config: QuantizationConfig) -> None:
         super().__init__()
-        hidden, width, headroom = model.hidden_size, model.intermediate_size, config.headroom_bits
+        hidden, width = model.hidden_size, model.intermediate_size
         gate_site = f"{site}.gate_proj"
         self.gate_proj = TernaryProjection(hidden, 2 * width, gate_site, config)
-        self.gate = ActivationQuantizer(f"{gate_site}.gate", config.preactivation_bits, headroom)
-        self.up = ActivationQuantizer(f"{gate_site}.up", config.preactivation_bits, headroom)
-        self.output = ActivationQuantizer(f"{site}.output", config.product_bits, headroom)
+        self.gate = site_quantizer(config, f"{gate_site}.gate", config.preactivation_bits)
+        self.up = site_quantizer(config, f"{gate_site}.up", config.preactivation_bits)
+        self.output = site_quantizer(config, f"{site}.output", config.product_bits)
         self.down_proj = TernaryProjection(width, hidden, f"{site}.down_proj", config)
 
     def forward(self, normalised: Tensor) -> Tensor:
@@ -158,10 +175,10 @@ class QuantizedBlock(nn.Module):
         attn, mlp = f"layers.{layer}.attn", f"layers.{layer}.mlp"
         self.attn_norm = MergedNorm(model.hidden_size, attn, config)
         self.attn = TokenMixer(model, attn, config)
-        self.attn_residual = ActivationQuantizer(f"{attn}.residual", config.residual_bits, config.headroom_bits)
+        self.attn_residual = site_quantizer(config, f"{attn}.residual", config.residual_bits)
         self.mlp_norm = MergedNorm(model.hidden_size, mlp, config)
         self.mlp = ChannelMixer(model, mlp, config)
-        self.mlp_residual = ActivationQuantizer(f"{mlp}.residual", config.residual_bits, config.headroom_bits)
+        self.mlp_residual = site_quantizer(config, f"{mlp}.residual", config.residual_bits)
 
     def forward(self, residual: Tensor, lower_bound: Tensor) -> Tensor:
         """Return the residual after the block, [B, T, H] for [B, T, H]."""
@@ -177,7 +194,7 @@ class QuantizedEmbedding(nn.Embedding):
 
     def __init__(self, model: ModelConfig, config: QuantizationConfig) -> None:
         super().__init__(model.vocab_size, model.hidden_size)
-        self.output = ActivationQuantizer("embeddings", config.residual_bits)
+        self.output = site_quantizer(config, "embeddings", config.residual_bits, "max")
 
     def reset_parameters(self) -> None:
         """Draw nothing: the table comes from a checkpoint."""
@@ -285,10 +302,13 @@ def load_model(checkpoint: Checkpoint, config: QuantizationConfig) -> QuantizedM
     return model.eval()
 
 
-def set_formats(module: nn.Module, formats: Mapping[str, QFormat]) -> None:
-    """Give every quantizer in a module the format of its site instead of calibrating it."""
+def set_formats(
+    module: nn.Module, formats: Mapping[str, QFormat], thresholds: Mapping[str, int] | None = None
+) -> None:
+    """Give every quantizer in a module the format and the threshold of its site instead of calibrating it."""
     for quantizer in quantizers(module):
         quantizer.scaling.set_format(formats[quantizer.site])
+        quantizer.scaling.threshold = (thresholds or {}).get(quantizer.site, 0)
 
 
 def quantizers(module: nn.Module) -> Iterator[ActivationQuantizer]:

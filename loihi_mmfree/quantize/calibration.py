@@ -25,6 +25,8 @@ from loihi_mmfree.untrusted import parse_npy
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from loihi_mmfree.quantize.quantizers import CalibratedScaling
+
 # Tokens that go through a block at once; bounds the memory of large models.
 BATCH_TOKENS = 4096
 # Length of the windows of the built-in text, and the seed of the random ids that stand in for one.
@@ -46,6 +48,8 @@ class Calibration:
         The format of each site.
     maxima : mapping of str to float
         The largest magnitude seen at each site.
+    thresholds : mapping of str to int
+        Of sites that have one: values of smaller magnitude, in units of the format, become zero.
     tokens : int
         Number of tokens read.
     """
@@ -53,6 +57,7 @@ class Calibration:
     config: QuantizationConfig
     formats: Mapping[str, QFormat]
     maxima: Mapping[str, float]
+    thresholds: Mapping[str, int]
     tokens: int
 
 
@@ -83,10 +88,10 @@ def calibrate(
 ) -> Calibration:
     """Choose the format of every site from what a text brings there.
 
-    Inputs of projections take the format with the least squared error, all other sites the one that
-    covers the largest magnitude with headroom. Weights are ternary, activations stay float. Only one
-    block is in memory at a time: all tokens go through it, its formats are read, and its float output
-    goes on to the next.
+    Inputs of projections take the format with the least squared error, all other sites the one that covers the
+    largest magnitude with headroom, unless a rule of the configuration says otherwise. Weights are ternary,
+    activations stay float. Only one block is in memory at a time: all tokens go through it, its formats are read,
+    and its float output goes on to the next.
 
     Parameters
     ----------
@@ -107,16 +112,15 @@ def calibrate(
     import_libraries()
     import torch
 
-    from loihi_mmfree.quantize.blocks import load_block, load_embedding, load_head
+    from loihi_mmfree.quantize.blocks import load_block, load_embedding, load_head, quantizers
 
     windows = torch.from_numpy(_checked_windows(ids, checkpoint.config.vocab_size))
     bounds = torch.from_numpy(gate_lower_bounds(checkpoint)).float()
     total = checkpoint.config.num_hidden_layers + 2
-    formats: dict[str, QFormat] = {}
-    maxima: dict[str, float] = {}
+    found: dict[str, CalibratedScaling] = {}
 
     def finish(part: nn.Module, done: int) -> None:
-        _read_sites(part, formats, maxima)
+        found.update((quantizer.site, quantizer.scaling) for quantizer in quantizers(part))
         if progress is not None:
             progress(done, total)
 
@@ -136,7 +140,14 @@ def calibrate(
             for batch in _batches(residual):
                 head.lm_head.quantized_input(head.norm(batch))
         finish(head, total)
-    return Calibration(config, formats, maxima, windows.numel())
+    config.require_matches(found)
+    return Calibration(
+        config,
+        {site: each.qformat() for site, each in found.items()},
+        {site: each.maximum.item() for site, each in found.items()},
+        {site: each.threshold for site, each in found.items() if each.threshold},
+        windows.numel(),
+    )
 
 
 @contextmanager
@@ -152,15 +163,6 @@ def observing(module: nn.Module) -> Iterator[None]:
     with calibration_mode(module):
         QuantizationStatusManager.enable_weight_quantization(module, is_training=False)
         yield
-
-
-def _read_sites(part: nn.Module, formats: dict[str, QFormat], maxima: dict[str, float]) -> None:
-    """Add the formats and maxima of all sites in a module."""
-    from loihi_mmfree.quantize.blocks import quantizers
-
-    for quantizer in quantizers(part):
-        formats[quantizer.site] = quantizer.scaling.qformat()
-        maxima[quantizer.site] = quantizer.scaling.maximum.item()
 
 
 def _batches(residual: Tensor) -> tuple[Tensor, ...]:

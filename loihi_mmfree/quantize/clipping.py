@@ -6,6 +6,8 @@ leading bits of a float32, exponent and first four bits of the fraction: 16 bins
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,24 @@ def magnitude_histogram(values: Tensor) -> Tensor:
     """Return how many values fall in each bin: int64 [BINS]."""
     patterns = values.detach().float().contiguous().view(torch.int32).flatten()
     return torch.bincount((patterns & 0x7FFFFFFF) >> DROPPED_BITS, minlength=BINS)
+
+
+def covered_magnitude(histogram: Tensor, share: float) -> float:
+    """Return the least magnitude, to a sixteenth of an octave, that so large a share of the data does not exceed.
+
+    Parameters
+    ----------
+    histogram : Tensor, int64 [BINS]
+        Sum of `magnitude_histogram` over the data, all of it finite.
+    share : float
+        0 to 1.
+    """
+    counts = histogram.cpu()
+    total = int(counts.sum())
+    last = int(torch.searchsorted(counts.cumsum(0), torch.tensor(math.ceil(share * total))))
+    # The upper end of the bin: the pattern of its last float32.
+    pattern = ((min(last, BINS - 1) + 1) << DROPPED_BITS) - 1
+    return float(torch.tensor(pattern, dtype=torch.int32).view(torch.float32)) if share > 0 and total else 0.0
 
 
 def least_squares_format(histogram: Tensor, covering: QFormat) -> QFormat:

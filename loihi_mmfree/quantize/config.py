@@ -1,10 +1,11 @@
-"""What the quantizer is asked to do: the width of every kind of value."""
+"""What the quantizer is asked to do: the width of every kind of value, and what single sites differ in."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from loihi_mmfree.errors import UsageError
@@ -19,6 +20,96 @@ LIMITS = {
     "product_bits": (8, 24),
     "headroom_bits": (0, 4),
 }
+METHODS = ("max", "least_squares", "percentile")
+"""How a format is chosen: by the largest magnitude, the least squared error, or a share of all values."""
+INPUT = ".input"
+"""End of the names of the sites at the inputs of projections, whose values are sent as graded spikes."""
+
+
+@dataclass(frozen=True)
+class SiteSetting:
+    """How the format of one site is chosen.
+
+    Parameters
+    ----------
+    bits : int
+        Width, sign included.
+    headroom_bits : int
+        Bits kept above what the method covers.
+    method : {"max", "least_squares", "percentile"}
+        Least squares keeps no headroom.
+    percentile : float
+        Share of the values, in percent, that "percentile" covers.
+    zeros : float
+        Share of the values, 0 to 1, that a threshold keeps from being sent.
+    """
+
+    bits: int
+    headroom_bits: int = 0
+    method: str = "max"
+    percentile: float = 99.99
+    zeros: float = 0.0
+
+
+@dataclass(frozen=True)
+class SiteRule:
+    """What some sites differ in; None leaves a setting as it is.
+
+    Parameters
+    ----------
+    match : str
+        A pattern of names of sites: `*.input`, `layers.0.*`, `layers.*.mlp.down_proj.input`.
+    bits, headroom_bits, method, percentile, zeros
+        See `SiteSetting`.
+
+    Raises
+    ------
+    UsageError
+        A value is none of those allowed.
+    """
+
+    match: str
+    bits: int | None = None
+    headroom_bits: int | None = None
+    method: str | None = None
+    percentile: float | None = None
+    zeros: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.match, str) or not self.match:
+            self._refuse("match", "a pattern of names of sites")
+        for name, (fewest, widest) in {"bits": (4, 24), "headroom_bits": LIMITS["headroom_bits"]}.items():
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if value is not None and not (whole and fewest <= value <= widest):
+                self._refuse(name, f"a whole number from {fewest} to {widest}")
+        if self.method is not None and self.method not in METHODS:
+            self._refuse("method", f"one of {', '.join(METHODS)}")
+        for name, least, most in (("percentile", 50.0, 100.0), ("zeros", 0.0, 0.95)):
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if value is not None and not (number and least <= value <= most):
+                self._refuse(name, f"a number from {least:g} to {most:g}")
+
+    def _refuse(self, name: str, allowed: str) -> None:
+        raise UsageError(
+            f"quantization.sites {short(self.match)}: {name} is {short(getattr(self, name))}; it must be {allowed}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is set, as config.toml stores it."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, values: Any) -> SiteRule:
+        """Read a rule back; raise UsageError if a key is unknown or a value is none of those allowed."""
+        known = [each.name for each in dataclasses.fields(cls)]
+        if not isinstance(values, Mapping) or not values.keys() <= set(known) or "match" not in values:
+            raise UsageError(
+                f"quantization.sites: {short(values)} is no rule; a rule is a table of match and of "
+                f"{', '.join(known[1:])}"
+            )
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -40,6 +131,8 @@ class QuantizationConfig:
     headroom_bits : int
         How many bits every saturating site keeps above its calibrated maximum, 0 to 4. Inputs of
         projections keep none: they take the format with the least squared error, which may clip a few.
+    sites : tuple of SiteRule
+        What single sites differ in; later rules go over earlier ones.
 
     Raises
     ------
@@ -53,6 +146,7 @@ class QuantizationConfig:
     state_bits: int = 16
     product_bits: int = 16
     headroom_bits: int = 1
+    sites: tuple[SiteRule, ...] = ()
 
     def __post_init__(self) -> None:
         for name, (smallest, largest) in LIMITS.items():
@@ -62,9 +156,48 @@ class QuantizationConfig:
                     f"quantization: {name} is {short(value)}; allowed: whole numbers from {smallest} to {largest}"
                 )
 
-    def to_dict(self) -> dict[str, int]:
+    def setting(self, site: str, default: SiteSetting) -> SiteSetting:
+        """Return how the format of a site is chosen: a default, with the rules that match its name over it.
+
+        Raises
+        ------
+        UsageError
+            A rule asks for what such a site cannot have.
+        """
+        setting = default
+        for rule in self.sites:
+            if fnmatchcase(site, rule.match):
+                given = {name: value for name, value in rule.to_dict().items() if name != "match"}
+                setting = dataclasses.replace(setting, **given)
+        least, most = LIMITS["activation_bits" if site.endswith(INPUT) else "product_bits"]
+        if not least <= setting.bits <= most:
+            raise UsageError(f"quantization.sites: {site} has {setting.bits} bits; allowed: {least} to {most}")
+        if setting.zeros and not site.endswith(INPUT):
+            raise UsageError(
+                f"quantization.sites: {site} is given a share of zeros; a threshold goes with inputs of "
+                f"projections (*{INPUT}), whose values are sent"
+            )
+        return setting
+
+    def require_matches(self, sites: Iterable[str]) -> None:
+        """Refuse a rule that matches none of the sites there are.
+
+        Raises
+        ------
+        UsageError
+        """
+        names = list(sites)
+        for rule in self.sites:
+            if not any(fnmatchcase(site, rule.match) for site in names):
+                raise UsageError(
+                    f"quantization.sites: {short(rule.match)} matches no site; there are {some_of(names)} "
+                    "(docs/fixed-point.md, section 10)"
+                )
+
+    def to_dict(self) -> dict[str, Any]:
         """Return the fields as a plain dict, as config.toml stores them."""
-        return dataclasses.asdict(self)
+        widths = {name: getattr(self, name) for name in LIMITS}
+        return {**widths, "sites": [rule.to_dict() for rule in self.sites]} if self.sites else widths
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> QuantizationConfig:
@@ -75,9 +208,14 @@ class QuantizationConfig:
         UsageError
             A key is unknown or a value is out of its limits.
         """
+        known = (*LIMITS, "sites")
         if not isinstance(values, Mapping):
-            raise UsageError(f"quantization is {short(values)}; it must be a table of {', '.join(LIMITS)}")
-        unknown = sorted(values.keys() - LIMITS.keys())
+            raise UsageError(f"quantization is {short(values)}; it must be a table of {', '.join(known)}")
+        unknown = sorted(values.keys() - set(known))
         if unknown:
-            raise UsageError(f"quantization: unknown {some_of(unknown)}; allowed: {', '.join(LIMITS)}")
-        return cls(**values)
+            raise UsageError(f"quantization: unknown {some_of(unknown)}; allowed: {', '.join(known)}")
+        rules = values.get("sites", [])
+        if not isinstance(rules, list | tuple):
+            raise UsageError(f"quantization.sites is {short(rules)}; it must be a list of tables")
+        widths = {name: value for name, value in values.items() if name != "sites"}
+        return cls(**widths, sites=tuple(map(SiteRule.from_dict, rules)))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from loihi_mmfree.errors import CheckpointError, UsageError
 from loihi_mmfree.fixedpoint.qformat import QFormat
-from loihi_mmfree.quantize.clipping import BINS, least_squares_format, magnitude_histogram
+from loihi_mmfree.quantize.clipping import BINS, covered_magnitude, least_squares_format, magnitude_histogram
 
 # Upstream clamps the mean magnitude of a weight matrix to this (mmfreelm/ops/fusedbitnet.py, weight_quant).
 SMALLEST_WEIGHT_SCALE = 1e-5
@@ -135,8 +135,8 @@ class RoundHalfUp(nn.Module):
 class CalibratedScaling(ParameterScaling):
     """A learned power-of-two scale that starts from what calibration saw.
 
-    It starts from the format that covers the largest magnitude, or from the one with the least squared
-    error. Brevitas' own runtime statistics average the maxima of batches, clip a maximum at an exact power
+    It starts from the format that covers the largest magnitude, or a share of all, or from the one with the least
+    squared error. Brevitas' own runtime statistics average the maxima of batches, clip a maximum at an exact power
     of two, and without calibration silently use 1. This one keeps the true maximum, covers it, and refuses.
 
     Parameters
@@ -145,16 +145,21 @@ class CalibratedScaling(ParameterScaling):
         Name for messages.
     bit_width : int
         Width in bits including the sign.
-    headroom_bits : int
-        Bits to keep above the calibrated maximum.
-    clip : bool
-        Whether to take the format with the least squared error, which may clip rare large values.
+    headroom_bits, method, percentile, zeros
+        See `quantize.config.SiteSetting`.
+
+    Attributes
+    ----------
+    threshold : int
+        Values of smaller magnitude, in units of the format, become zero.
     """
 
     maximum: Tensor
     histogram: Tensor
 
-    def __init__(self, site: str, bit_width: int, headroom_bits: int, clip: bool) -> None:
+    def __init__(
+        self, site: str, bit_width: int, headroom_bits: int, method: str, percentile: float, zeros: float
+    ) -> None:
         super().__init__(
             scaling_init=1.0,
             scaling_shape=SCALAR_SHAPE,
@@ -163,7 +168,8 @@ class CalibratedScaling(ParameterScaling):
         self.site = site
         self.bits = bit_width
         self.headroom_bits = headroom_bits
-        self.clip = clip
+        self.method, self.percentile, self.zeros = method, percentile, zeros
+        self.threshold = 0
         self.register_buffer("maximum", torch.tensor(-math.inf))
         self.register_buffer("histogram", torch.zeros(BINS, dtype=torch.int64), persistent=False)
         self.calibrated = False
@@ -185,8 +191,18 @@ class CalibratedScaling(ParameterScaling):
         self.collect_stats_steps = 0
         maximum = self.maximum.item()
         if -math.inf < maximum <= LARGEST_MAXIMUM:
-            covering = covering_format(self.bits, maximum, self.headroom_bits)
-            self.set_format(least_squares_format(self.histogram, covering) if self.clip else covering)
+            self.set_format(self._chosen_format(maximum))
+            if self.zeros:
+                # The least integer above what that share of the values does not exceed.
+                self.threshold = 1 + math.floor(
+                    covered_magnitude(self.histogram, self.zeros) * 2.0 ** self.qformat().frac
+                )
+
+    def _chosen_format(self, maximum: float) -> QFormat:
+        if self.method == "percentile":
+            maximum = min(maximum, covered_magnitude(self.histogram, self.percentile / 100))
+        covering = covering_format(self.bits, maximum, self.headroom_bits)
+        return least_squares_format(self.histogram, covering) if self.method == "least_squares" else covering
 
     def set_format(self, qformat: QFormat) -> None:
         """Take a format of the same width instead of a calibration."""
@@ -219,7 +235,7 @@ class CalibratedScaling(ParameterScaling):
     def _observe(self, value: Tensor) -> None:
         lowest, highest = torch.aminmax(value)
         self.maximum = torch.maximum(self.maximum, torch.maximum(-lowest, highest).to(self.maximum.dtype))
-        if self.clip:
+        if self.method != "max" or self.zeros:
             self.histogram = self.histogram + magnitude_histogram(value)
 
     def _refuse(self) -> None:
@@ -249,21 +265,37 @@ class ActivationQuantizer(qnn.QuantIdentity):
         Name of the site, e.g. `layers.0.attn.state`.
     bits : int
         Width in bits including the sign.
-    headroom_bits : int
-        Bits to keep above the calibrated maximum.
-    clip : bool
-        Whether to take the format with the least squared error, which may clip rare large values.
+    headroom_bits, method, percentile, zeros
+        See `quantize.config.SiteSetting`.
     """
 
-    def __init__(self, site: str, bits: int, headroom_bits: int = 0, clip: bool = False) -> None:
+    def __init__(
+        self,
+        site: str,
+        bits: int,
+        headroom_bits: int = 0,
+        method: str = "max",
+        percentile: float = 100.0,
+        zeros: float = 0.0,
+    ) -> None:
         super().__init__(
             act_quant=PowerOfTwoActivation,
             site=site,
             bit_width=bits,
             headroom_bits=headroom_bits,
-            clip=clip,
+            method=method,
+            percentile=percentile,
+            zeros=zeros,
         )
         self.site = site
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Return the value on the grid of the format; what is below the threshold is zero, and has no gradient."""
+        result: Tensor = super().forward(value)
+        scaling = self.scaling
+        if not scaling.threshold:
+            return result
+        return torch.where(result.abs() >= scaling.threshold * scaling.qformat().scale, result, 0.0)
 
     @property
     def scaling(self) -> CalibratedScaling:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from loihi_mmfree.files import parse_toml
 from loihi_mmfree.net.artifact import Net
 
 Call = Callable[..., Any]
@@ -55,6 +56,18 @@ def test_compile_takes_the_settings_of_another_network(
     assert (tmp_path / "net" / "weights.safetensors").read_bytes() == (
         tiny_net.path / "weights.safetensors"
     ).read_bytes()
+
+
+def test_settings_come_from_a_preset_and_options_go_over_them(
+    call: Call, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    call(
+        "compile", tiny_checkpoint, "-o", tmp_path / "net", "--preset", "a8", "--zeros", "0.3", "--weight-bits", 2
+    )
+    settings = parse_toml((tmp_path / "net" / "config.toml").read_text(), "config.toml")
+    assert settings["weight_bits"] == 2
+    assert settings["quantization"]["activation_bits"] == 8
+    assert settings["quantization"]["sites"] == [{"match": "*.input", "zeros": 0.3}]
 
 
 def test_run_prints_a_document_with_all_that_is_promised(call: Call, tiny_net: Net) -> None:

@@ -23,7 +23,7 @@ from loihi_mmfree.checkpoint import Checkpoint
 from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.compiler.pipeline import compile_checkpoint
 from loihi_mmfree.net.artifact import Net
-from loihi_mmfree.quantize.config import QuantizationConfig
+from loihi_mmfree.quantize.config import QuantizationConfig, SiteRule
 
 Integers = NDArray[np.int64]
 Reals = NDArray[np.float64]
@@ -111,13 +111,15 @@ class Accumulators(NamedTuple):
 class Page:
     """A model of a checkpoint in integers, with empty states at first."""
 
-    def __init__(self, checkpoint: Path, formats: Mapping[str, tuple[int, int]]) -> None:
+    def __init__(
+        self, checkpoint: Path, formats: Mapping[str, tuple[int, int]], thresholds: Mapping[str, int]
+    ) -> None:
         config = json.loads((checkpoint / "config.json").read_text())
         stored = load_file(checkpoint / "model.safetensors")
         self.tensors = {name: tensor.astype(np.float32) for name, tensor in stored.items()}
         self.layers, self.bounded = config["num_hidden_layers"], config.get("use_lower_bound", True)
         self.head = "model.embeddings.weight" if config.get("tie_word_embeddings") else "lm_head.weight"
-        self.formats = formats
+        self.formats, self.thresholds = formats, thresholds
         self.codes = {
             name: ternary(self.tensors[name])
             for name in {self.head, *(name for name in self.tensors if name.endswith("_proj.weight"))}
@@ -176,7 +178,8 @@ class Page:
             bits, input_frac = self.formats[f"{reader}.input"]
             total = k + 22 + frac - input_frac - square_frac
             s = min(max(b + 15 - 21, 0), total - 7)
-            found.append(self.sat(rsh(shift(x * m, s) * y, total - 7 - s + e), bits))
+            a = self.sat(rsh(shift(x * m, s) * y, total - 7 - s + e), bits)
+            found.append(np.where(np.abs(a) < self.thresholds.get(f"{reader}.input", 0), 0, a))
         return found
 
     # Section 5.
@@ -247,7 +250,8 @@ def root(total: int) -> tuple[int, int]:
 
 
 def _assert_page_gives_the_logits_of(net: Net, checkpoint: Path, ids: Iterable[int]) -> Page:
-    page = Page(checkpoint, {site: (bits, frac) for site, (bits, frac) in net.manifest["formats"].items()})
+    formats = {site: (bits, frac) for site, (bits, frac) in net.manifest["formats"].items()}
+    page = Page(checkpoint, formats, net.manifest["thresholds"])
     logits = np.stack([page.logits(token) for token in ids])
     run = loihi_mmfree.run(net, list(ids), 0, backend="engine")
     assert hashlib.sha256(logits.astype("<i4").tobytes()).hexdigest() == run.logits_sha256
@@ -266,7 +270,7 @@ def test_the_page_gives_the_logits_of_mmf_demo(demo_net: Net, demo_checkpoint: P
 def test_the_page_holds_for_other_widths_and_shapes(
     make_checkpoint: Callable[..., Checkpoint], tmp_path: Path
 ) -> None:
-    """Widths that all differ, formats of few fractional bits, a tied head, no lower bounds, clamped values."""
+    """Widths that all differ, thresholds, few fractional bits, a tied head, no lower bounds, clamped values."""
     large = {f"model.layers.0.attn.{part}_proj.norm.weight": np.full(16, 40, np.float32) for part in "if"}
     checkpoint = make_checkpoint(
         large, expand_ratio=2, tie_word_embeddings=True, use_lower_bound=False, rms_norm_eps=1e-2
@@ -278,6 +282,7 @@ def test_the_page_holds_for_other_widths_and_shapes(
         state_bits=16,
         product_bits=20,
         headroom_bits=0,
+        sites=(SiteRule("layers.*.attn.*.input", zeros=0.3), SiteRule("layers.1.mlp.*.input", bits=7)),
     )
     net, _ = compile_checkpoint(
         checkpoint.path, tmp_path / "net", CompileConfig(quantization=widths), calibration=np.arange(4)

@@ -34,7 +34,13 @@ from loihi_mmfree.quantize.parameters import embedding_table, lower_bounds, tern
 TABLES = {programs.SIGMOID: "tables.sigmoid", programs.RSQRT: "tables.rsqrt"}
 
 
-def lower(graph: Graph, checkpoint: Checkpoint, formats: Mapping[str, QFormat], chip: ChipSpec) -> Graph:
+def lower(
+    graph: Graph,
+    checkpoint: Checkpoint,
+    formats: Mapping[str, QFormat],
+    chip: ChipSpec,
+    thresholds: Mapping[str, int] | None = None,
+) -> Graph:
     """Lower a layer graph whose norms share their statistics.
 
     Parameters
@@ -42,11 +48,12 @@ def lower(graph: Graph, checkpoint: Checkpoint, formats: Mapping[str, QFormat], 
     graph : Graph
         Of the nodes of `compiler.layers`, after the norm algebra.
     checkpoint : Checkpoint
-        Where tensors are read from, one at a time.
+        Tensors are read from it one at a time.
     formats : mapping site -> QFormat
-        From calibration.
     chip : ChipSpec
         Rows of weights that exceed its accumulators or axons are split.
+    thresholds : mapping site -> int, optional
+        Inputs of projections that are smaller, in units of their format, are not sent.
 
     Raises
     ------
@@ -54,6 +61,7 @@ def lower(graph: Graph, checkpoint: Checkpoint, formats: Mapping[str, QFormat], 
         A scale or gain cannot be written as M * 2**-k.
     """
     lowering = _Lowering(graph, checkpoint, formats, chip)
+    lowering.thresholds = thresholds or {}
     for node in graph:
         lowering.add(node)
     return Graph(tuple(lowering.nodes), lowering.tensors, chip)
@@ -77,6 +85,7 @@ class _Lowering:
         self.projections: dict[str, tuple[NDArray[np.int8], float]] = {}
         self.largest_sums: dict[Source, int] = {}
         self.lower_bounds: NDArray[np.int32] | None = None
+        self.thresholds: Mapping[str, int] = {}
 
     def add(self, node: Node) -> None:
         """Lower one layer node."""
@@ -216,14 +225,11 @@ class _Lowering:
             gains = self._gains(sibling.gains) * math.sqrt(sibling.size)
             constants[f"gain_{port}"], gain_frac = self._multipliers(sibling.name, gains)
             formats[port] = self._format(sibling)
-            ports.append(programs.ScaledPort(port, formats[port], gain_frac, sum_frac))
+            least = self.thresholds.get(sibling.site or "", 0)
+            ports.append(programs.ScaledPort(port, formats[port], gain_frac, sum_frac, least))
         program = programs.scale_program(x, tuple(ports), self.chip)
-        sources = [
-            self.values[value],
-            Source(f"{statistic.node}.mantissa"),
-            Source(f"{statistic.node}.exponent"),
-        ]
-        self._group(node, name, Role.SCALE, program, sources, constants, formats)
+        root = (Source(f"{statistic.node}.{part}") for part in ("mantissa", "exponent"))
+        self._group(node, name, Role.SCALE, program, [self.values[value], *root], constants, formats)
         for sibling, each in zip(siblings, ports, strict=True):
             self.values[sibling.out()] = Source(name, each.name)
 
@@ -382,16 +388,7 @@ class _Lowering:
     ) -> None:
         keys = {constant: f"{name}.{constant}" for constant in program.constants}
         self.tensors.update({key: constants[constant] for constant, key in keys.items()})
-        self.nodes.append(
-            NeuronGroup(
-                name,
-                tuple(sources),
-                role,
-                size or node.size,
-                program,
-                tuple(keys.items()),
-                tuple((table, TABLES[table]) for table in program.tables),
-                tuple(formats.items()),
-            )
-        )
+        used = tuple((table, TABLES[table]) for table in program.tables)
+        data = tuple(keys.items()), used, tuple(formats.items())
+        self.nodes.append(NeuronGroup(name, tuple(sources), role, size or node.size, program, *data))
         self.values[node.out()] = Source(name)

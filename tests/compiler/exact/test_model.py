@@ -19,14 +19,19 @@ from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.ir.nodes import logits_output, token_input
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.quantize.blocks import load_model, quantizers, set_formats
-from loihi_mmfree.quantize.config import QuantizationConfig
+from loihi_mmfree.quantize.config import QuantizationConfig, SiteRule
 
 IDS = np.random.default_rng(0).integers(0, 32, 40)
 
 
-def exact_model(checkpoint: Checkpoint, formats: Mapping[str, QFormat], config: QuantizationConfig) -> ExactModel:
+def exact_model(
+    checkpoint: Checkpoint,
+    formats: Mapping[str, QFormat],
+    config: QuantizationConfig,
+    thresholds: Mapping[str, int] | None = None,
+) -> ExactModel:
     model = load_model(checkpoint, config)
-    set_formats(model, formats)
+    set_formats(model, formats, thresholds)
     return ExactModel(model).eval()
 
 
@@ -130,6 +135,14 @@ def test_any_shape(make_checkpoint: Callable[..., Checkpoint], changes: Mapping[
     checkpoint = make_checkpoint(**changes)
     compiled = compile_graph(checkpoint, CompileConfig(), np.arange(128) % 32)
     model = exact_model(checkpoint, compiled.calibration.formats, QuantizationConfig())
+    assert_every_site_is_the_engines(model, compiled.graph, IDS)
+
+
+def test_what_is_below_a_threshold_is_zero(make_checkpoint: Callable[..., Checkpoint]) -> None:
+    checkpoint = make_checkpoint()
+    config = QuantizationConfig(sites=(SiteRule("*.input", zeros=0.4),))
+    compiled = compile_graph(checkpoint, CompileConfig(quantization=config), np.arange(128) % 32)
+    model = exact_model(checkpoint, compiled.calibration.formats, config, compiled.calibration.thresholds)
     assert_every_site_is_the_engines(model, compiled.graph, IDS)
 
 
