@@ -22,7 +22,7 @@ _CHUNK = 2**20
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A regular file of which every read gives the same content, or says that it changed.
 
     A file that is mapped and then cut short kills the process that looks at it; what is read is only missing.
@@ -41,7 +41,7 @@ class Source:
     changed: int
 
     @classmethod
-    def of(cls, path: Path) -> Source:
+    def of(cls, path: Path) -> SourceFile:
         """Take note of a file.
 
         Raises

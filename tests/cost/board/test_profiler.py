@@ -19,7 +19,7 @@ import pytest
 from loihi_mmfree.activity.counts import synaptic_operations
 from loihi_mmfree.activity.file import load_activity, save_activity
 from loihi_mmfree.activity.recorder import ActivityRecorder
-from loihi_mmfree.cost.board.profiler import Probes, Profile, Span, attach_probes, read_profile
+from loihi_mmfree.cost.board.profiler import Probes, Profile, ProfiledRun, attach_probes, read_profile
 from loihi_mmfree.cost.expectation import Expectation, expect
 from loihi_mmfree.cost.parameters import load_parameters
 from loihi_mmfree.cost.workload import CoreLoad, Events, StepLoad, Workload
@@ -66,7 +66,7 @@ def expectation(chips: int = 1, cores: int = 3, board: int | None = None, **per_
     return Expectation(workload, load_parameters(), per_token, {"activity": "made up", "activity_tokens": 1})
 
 
-TEN_TOKENS = Span(prompt_tokens=7, new_tokens_read=3, steps=100)
+TEN_TOKENS = ProfiledRun(prompt_tokens=7, new_tokens_read=3, steps=100)
 
 
 def profile(
@@ -74,11 +74,11 @@ def profile(
     time: StandInTime | None = None,
     activity: Any = None,
     expected: Expectation | None = None,
-    span: Span = TEN_TOKENS,
+    run: ProfiledRun = TEN_TOKENS,
 ) -> Profile:
     """Ten tokens in a hundred steps: 20 ms, by default 30 mJ, 20 mJ of them static."""
     probes = Probes(power or StandInPower(), time or StandInTime(), activity or StandInActivity())
-    return read_profile(probes, span, expected or expectation())
+    return read_profile(probes, run, expected or expectation())
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_lavas_own_benchmark_of_a_spiking_pilotnet_gives_what_it_printed() -> No
     # 408.91 images a second of 16 steps each, 10,000 steps; the images take the place of tokens.
     power = StandInPower(10_000, 0.679234, 0.232078, 0.252728, 0.422127, 0.004379)
     probes = Probes(power, StandInTime(1e6 / 408.91 / 16), StandInActivity())
-    document = read_profile(probes, Span(625, 0, 10_000), expectation()).to_dict()
+    document = read_profile(probes, ProfiledRun(625, 0, 10_000), expectation()).to_dict()
     assert document["tokens_per_s"]["value"] == pytest.approx(408.91)
     assert document["millijoules_per_token"]["value"] == pytest.approx(1.661103, rel=1e-4)
     assert document["dynamic_energy_joules"]["value"] / 625 == pytest.approx(1.093544e-3, rel=1e-4)
@@ -137,7 +137,7 @@ def test_the_negative_dynamic_power_that_lavas_own_benchmark_of_a_sigma_delta_pi
     None
 ):
     probes = Probes(StandInPower(2000, 0.275709, 0.281775), StandInTime(1e6 / 16.87), StandInActivity())
-    document = read_profile(probes, Span(2000, 0, 2000), expectation()).to_dict()
+    document = read_profile(probes, ProfiledRun(2000, 0, 2000), expectation()).to_dict()
     assert document["millijoules_per_token"]["value"] == pytest.approx(16.343833, rel=1e-4)
     assert "negative" in document["flags"][0]
     assert "dynamic_energy_joules" not in document
@@ -218,13 +218,13 @@ def test_modelled_energy_is_of_the_whole_board_where_one_is_known() -> None:
 
 
 def test_a_prompt_alone_is_modelled_too() -> None:
-    modelled = profile(span=Span(7, 0, 100)).to_dict()["modelled"]
-    ten, four = modelled["latency_seconds"]["value"], profile(span=Span(1, 0, 4)).to_dict()["modelled"]
+    modelled = profile(run=ProfiledRun(7, 0, 100)).to_dict()["modelled"]
+    ten, four = modelled["latency_seconds"]["value"], profile(run=ProfiledRun(1, 0, 4)).to_dict()["modelled"]
     assert ten / four["latency_seconds"]["value"] == pytest.approx(10 / 4)
 
 
 def test_a_run_that_ended_early_is_flagged() -> None:
-    (flag,) = profile(span=Span(7, 3, 100, ended_early=True)).to_dict()["flags"]
+    (flag,) = profile(run=ProfiledRun(7, 3, 100, ended_early=True)).to_dict()["flags"]
     assert "--ignore-eos" in flag
 
 
@@ -330,7 +330,7 @@ def test_whether_the_activity_was_recorded_of_the_ids_read_is_said(
     read: str, same: bool | None, reason: str
 ) -> None:
     expected = replace(expectation(synaptic_operations=500.0), ids_sha256="a")
-    found = profile(expected=expected, span=replace(TEN_TOKENS, ids_sha256=read))
+    found = profile(expected=expected, run=replace(TEN_TOKENS, ids_sha256=read))
     assert found.to_dict()["activity"]["same_ids"] is same
     assert reason in found.flags[0]
     assert ("recorded" in found.flags[0]) == (same is not True)
