@@ -82,11 +82,9 @@ class Checkpoint:
             It holds NaN or infinity, it is a projection of which every ternary code would be zero, or its file is
             gone or changed.
         """
-        import torch
-
         tied = self.config.tie_word_embeddings
         file, stored_name = self._sources[EMBEDDING if tied and name == HEAD else name]
-        tensor = file.read(stored_name).to(torch.float32)
+        tensor = file.read(stored_name).float()
         _check_finite(tensor, name, file.source.path)
         largest = tensor.abs().max().item()
         if is_projection(name) and largest <= LARGEST_VANISHING_WEIGHT:

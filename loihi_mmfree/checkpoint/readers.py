@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from loihi_mmfree.checkpoint.archive import Entry, content_offset, read_directory
 from loihi_mmfree.checkpoint.nesting import ModelState, find_model
-from loihi_mmfree.checkpoint.source import SourceFile, parse_json
+from loihi_mmfree.checkpoint.source import SourceFile
 from loihi_mmfree.checkpoint.tensors import FLOAT_BYTES, StoredTensor
 from loihi_mmfree.checkpoint.unpickle import RefusedObjectError, StoredView, unpickle
 from loihi_mmfree.checkpoint.wording import quoted, shown
 from loihi_mmfree.errors import CheckpointError
+from loihi_mmfree.interrupts import importing
+from loihi_mmfree.untrusted import parse_json
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +81,8 @@ class SafetensorsFile:
 
     def read(self, name: str, rows: int | None = None) -> torch.Tensor:
         """Return one tensor, or only its first rows; nothing else of the file is read."""
-        import torch
+        with importing():
+            import torch
 
         tensor, begin = self._tensors[name]
         shape = _first_rows(tensor.shape, rows)
@@ -147,7 +150,8 @@ class TorchFile:
 
     def read(self, name: str, rows: int | None = None) -> torch.Tensor:
         """Return one tensor, or only its first rows; nothing else of the file is read."""
-        import torch
+        with importing():
+            import torch
 
         view, width = self._tensors[name], FLOAT_BYTES[self._tensors[name].dtype]
         shape = _first_rows(view.shape, rows)
