@@ -15,15 +15,15 @@ from loihi_mmfree.cost.model import Phase, barrier_seconds, core_seconds, event_
 from loihi_mmfree.cost.parameters import ModelParameters, load_parameters
 from loihi_mmfree.cost.sensitivity import sensitivity
 from loihi_mmfree.cost.validation import (
-    Comparison,
-    compare,
-    compare_cycle,
+    ValidatedQuantity,
     energy_trial,
     measured_data,
     measured_energies,
     measured_network,
     needed_scale,
     pilotnet_workload,
+    validate,
+    validate_cycle,
     yolo_workload,
 )
 from loihi_mmfree.cost.workload import CoreLoad, Workload
@@ -32,7 +32,7 @@ STATIC_TRIALS = (0.142, 0.25, 0.46, 0.704)
 INSTRUCTION_TRIALS = (10, 20, 34, 40)
 
 
-def print_comparisons(title: str, rows: tuple[Comparison, ...]) -> None:
+def print_quantities(title: str, rows: tuple[ValidatedQuantity, ...]) -> None:
     print(f"\n{title}\n| | measured | modelled | residual |\n|---|---|---|---|")
     for row in rows:
         print(f"| {row.quantity} | {row.measured:.4g} {row.unit} | {row.modelled:.4g} | {row.residual:+.1%} |")
@@ -110,8 +110,8 @@ def print_energy(parameters: ModelParameters, reference: Workload) -> None:
         f"the published system takes {found.prefill.millijoules_per_token:.2f} mJ in prefill and "
         f"{found.generate.millijoules_per_token:.0f} mJ generating"
     )
-    print_comparisons(
-        "YOLO-KP by the energies of PilotNet", compare(measured_network("yolo_kp"), yolo_workload(), other)
+    print_quantities(
+        "YOLO-KP by the energies of PilotNet", validate(measured_network("yolo_kp"), yolo_workload(), other)
     )
     print("\n| static W a chip | scale, from prefill | generate mJ | missing W a chip |\n|---|---|---|---|")
     for static in STATIC_TRIALS:
@@ -126,16 +126,16 @@ def main() -> None:
     pilotnet, yolo = measured_network("pilotnet_lif"), measured_network("yolo_kp")
     workload = pilotnet_workload()
     phase = predict(workload, parameters).prefill
-    print_comparisons(pilotnet.title, compare(pilotnet, workload, parameters))
+    print_quantities(pilotnet.title, validate(pilotnet, workload, parameters))
     frames = 1 / (16 * phase.seconds_per_token)
     print(f"waits for: {limit(phase)}; {frames:.1f} frames/s, measured {1 / (16 * pilotnet.step_seconds):.2f}")
     fullest = max(core.synaptic_operations for core in workload.pipelined.cores)
     print(f"a synaptic operation takes at most {1e9 * pilotnet.step_seconds / fullest:.3f} ns, measured")
-    print_comparisons("its four recurring steps", compare_cycle(parameters))
+    print_quantities("its four recurring steps", validate_cycle(parameters))
     print_sensitivity(workload, parameters, reference)
     print_forms(workload, parameters, reference)
     print_assumptions(parameters)
-    print_comparisons(yolo.title, compare(yolo, yolo_workload(), parameters))
+    print_quantities(yolo.title, validate(yolo, yolo_workload(), parameters))
     print(f"waits for: {limit(predict(yolo_workload(), parameters).prefill)}")
     print_energy(parameters, reference)
 

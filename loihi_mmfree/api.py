@@ -255,7 +255,7 @@ def profile(
     MeasurementError
         What the profiler gave is no measurement.
     """
-    from loihi_mmfree.cost.board.profiler import Span, read_profile
+    from loihi_mmfree.cost.board.profiler import ProfiledRun, read_profile
     from loihi_mmfree.cost.expectation import expect
     from loihi_mmfree.sim.session.chip import find_runner, most_steps
 
@@ -272,8 +272,8 @@ def profile(
         result = running.finish(on_token)
         if file is not None:
             file.finish(result.ids, result.logit_scale)
-    span = Span.of_run(result, new_tokens)
-    return result, read_profile(getattr(opened, "probes", None), span, expected)
+    measured = ProfiledRun.of(result, new_tokens)
+    return result, read_profile(getattr(opened, "probes", None), measured, expected)
 
 
 def activity(net: AnyNet) -> Activity | None:

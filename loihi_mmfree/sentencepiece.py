@@ -6,7 +6,6 @@ the trainer was asked for, and how text is normalised. It is read here within li
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 from loihi_mmfree.errors import CheckpointError
 from loihi_mmfree.files import read_regular
+from loihi_mmfree.untrusted import parse_json
 
 LARGEST_MODEL_BYTES = 16 * 2**20
 LARGEST_CONFIG_BYTES = 2**20
@@ -96,9 +96,9 @@ def _settings(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        settings = json.loads(read_regular(path, LARGEST_CONFIG_BYTES))
-    except RecursionError as error:
-        raise ValueError("tokenizer_config.json is nested too deep") from error
+        settings = parse_json(read_regular(path, LARGEST_CONFIG_BYTES))
+    except ValueError as error:
+        raise ValueError(f"tokenizer_config.json: {error}") from error
     return settings if isinstance(settings, dict) else {}
 
 

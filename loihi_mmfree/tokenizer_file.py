@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 from loihi_mmfree.errors import CheckpointError
 from loihi_mmfree.untrusted import parse_json, short, some_of
 
-MOST_TOKENS = 2**24
+MOST_VALUES = 2**22
+"""Values in a file: a token with its score is three, and so is a merge."""
 LONGEST_TOKEN = 4096
 LONGEST_TEXT = 4096
 """Characters of a text within a component; a table of characters (`precompiled_charsmap`) is checked apart."""
@@ -48,7 +49,7 @@ def load_tokenizer(content: str, where: str) -> Any:
         It is no tokenizer, or holds what is not safe to run.
     """
     try:
-        data = parse_json(content.encode())
+        data = parse_json(content.encode(), MOST_VALUES)
         _check(data)
     except ValueError as error:
         raise CheckpointError(f"{where}: not a usable tokenizer: {error}") from error
@@ -124,7 +125,7 @@ def _check(data: Any) -> None:
         raise ValueError(f"unknown {some_of(sorted(unknown))}")
     _check_model(data["model"])
     added = data.get("added_tokens") or []
-    if not isinstance(added, list) or len(added) > MOST_TOKENS:
+    if not isinstance(added, list):
         raise ValueError("added_tokens must be a list")
     growths: list[float] = []
     for name in _COMPONENTS:
@@ -149,8 +150,8 @@ def _check_model(model: Mapping[str, Any]) -> None:
         tokens = {each[0] for each in vocab if isinstance(each[0], str)}
     else:
         raise ValueError("model: vocab is neither tokens with ids nor a list of tokens with scores")
-    if len(vocab) > MOST_TOKENS or max(map(len, tokens), default=0) > LONGEST_TOKEN:
-        raise ValueError(f"model: more than {MOST_TOKENS} tokens, or one of more than {LONGEST_TOKEN} characters")
+    if max(map(len, tokens), default=0) > LONGEST_TOKEN:
+        raise ValueError(f"model: a token of more than {LONGEST_TOKEN} characters")
     unknown = model.get("unk_token")
     # Only byte-level BPE has none to fall back on; elsewhere the first unknown character would end the program.
     if unknown is not None and unknown not in tokens:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+MOST_JSON_VALUES = 2**20
+"""In one text: each takes up to a hundred bytes of memory, however short it is written."""
 LARGEST_ARRAYS_BYTES = 2**28
 """Of all arrays of an npz file together, unpacked."""
 MOST_MEMBERS = 2**16
@@ -50,14 +52,23 @@ def cut(text: object) -> str:
     return "\n".join([each if len(each) <= 500 else f"{each[:500]}…" for each in lines[:_LINES_SHOWN]] + more)
 
 
-def parse_json(text: bytes) -> Any:
+def parse_json(text: bytes, most_values: int = MOST_JSON_VALUES) -> Any:
     """Read JSON as its standard has it: UTF-8, no NaN, no key twice, nested within reason.
+
+    Parameters
+    ----------
+    text : bytes
+    most_values : int
+        How many values it may hold; they are counted before any is made.
 
     Raises
     ------
     ValueError
-        It is something else.
+        It is something else, or holds more.
     """
+    values = sum(text.count(each) for each in (b"{", b"[", b","))
+    if values > most_values:
+        raise ValueError(f"about {values} values; at most {most_values} are read")
     try:
         return json.loads(text.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_object)
     except RecursionError as error:

@@ -159,6 +159,23 @@ def reloaded(tiny_net: Net) -> Net:
     return load_net(tiny_net.path)
 
 
+@pytest.fixture
+def shared_memory_names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the shared memory that Lava makes during a test, in /dev/shm while it exists."""
+    from lava.magma.runtime.message_infrastructure.shared_memory_manager import SharedMemoryManager
+
+    names: list[str] = []
+    create = SharedMemoryManager.create_shared_memory
+
+    def create_and_record(self: SharedMemoryManager, size: int) -> object:
+        memory = create(self, size)
+        names.append(memory.name)
+        return memory
+
+    monkeypatch.setattr(SharedMemoryManager, "create_shared_memory", create_and_record)
+    return names
+
+
 @pytest.fixture(scope="session")
 def lower_checkpoint() -> Callable[..., Lowered]:
     """A function that takes a checkpoint through the whole chain; keywords set the widths."""

@@ -31,6 +31,18 @@ FLOORS = (
 )
 """From the ground up, as docs/architecture.md draws them. A room imports rooms of lower floors only."""
 
+NAMES_OF_THE_SAME_THING = {
+    # A module of the model, and its node in the layer graph.
+    "MlGru": ["compiler/layers.py", "model/layers.py"],
+    "Glu": ["compiler/layers.py", "model/layers.py"],
+    # A block of the model, and the Lava process that computes one.
+    "Block": ["model/layers.py", "processes/block.py"],
+    # A node of the lowered graph, and its Lava process.
+    "NeuronGroup": ["ir/nodes.py", "processes/neuron_group.py"],
+    "Delay": ["ir/synapses.py", "processes/synapse.py"],
+}
+"""The only names that two public classes of the package share, and where."""
+
 Imports = Mapping[str, set[str]]
 """File -> the files of this package that it imports; both relative to the package."""
 
@@ -106,6 +118,15 @@ def test_the_command_line_calls_the_python_interface_and_the_ground_floors_only(
         if (file := _file_of(module)) and _room(file) not in allowed
     ]
     assert not below, "\n".join(below)
+
+
+def test_a_class_name_has_one_meaning():
+    defined: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                defined.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert {name: files for name, files in defined.items() if len(files) > 1} == NAMES_OF_THE_SAME_THING
 
 
 def test_no_files_import_each_other():

@@ -82,6 +82,12 @@ def test_what_is_not_plain_json_is_refused(text: bytes) -> None:
         parse_json(text)
 
 
+def test_json_of_more_values_than_asked_for_is_refused_before_it_is_parsed() -> None:
+    assert parse_json(b"[1, 2, [3]]", most_values=4) == [1, 2, [3]]
+    with pytest.raises(ValueError, match="about 5 values; at most 4 are read"):
+        parse_json(b"[[],[],", most_values=4)
+
+
 def test_json_is_read() -> None:
     assert parse_json(b'{"a": [1, -2.5, null, true, "\xc3\xa9"]}') == {"a": [1, -2.5, None, True, "é"]}
 

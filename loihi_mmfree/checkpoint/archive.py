@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from loihi_mmfree.checkpoint.source import Source
+from loihi_mmfree.checkpoint.source import SourceFile
 from loihi_mmfree.checkpoint.wording import quoted
 from loihi_mmfree.errors import CheckpointError
 
@@ -40,7 +40,7 @@ class Entry:
     compressed: bool
 
 
-def read_directory(source: Source) -> dict[str, Entry]:
+def read_directory(source: SourceFile) -> dict[str, Entry]:
     """Return the entries of an archive by name.
 
     Raises
@@ -57,7 +57,7 @@ def read_directory(source: Source) -> dict[str, Entry]:
         raise CheckpointError(f"{source.path}: damaged PyTorch file ({error}); copy it again") from error
 
 
-def content_offset(source: Source, name: str, entry: Entry) -> int:
+def content_offset(source: SourceFile, name: str, entry: Entry) -> int:
     """Return where the content of an entry begins in the file.
 
     Raises
@@ -76,7 +76,7 @@ def content_offset(source: Source, name: str, entry: Entry) -> int:
     return entry.header + 30 + name_length + extra_length
 
 
-def _directory_place(source: Source) -> tuple[int, int, int]:
+def _directory_place(source: SourceFile) -> tuple[int, int, int]:
     """Offset and length of the directory, and how many entries it has."""
     start = max(0, source.size - _LONGEST_COMMENT - 22)
     tail = source.read(start, source.size - start).tobytes()

@@ -13,7 +13,7 @@ from loihi_mmfree.checkpoint.config import ALIASES, ModelConfig, unused_keys
 from loihi_mmfree.checkpoint.folder import find_weights
 from loihi_mmfree.checkpoint.hub import fetch, is_hub_id
 from loihi_mmfree.checkpoint.readers import WeightFile, open_weight_file
-from loihi_mmfree.checkpoint.source import Source, read_json
+from loihi_mmfree.checkpoint.source import SourceFile, read_json
 from loihi_mmfree.checkpoint.tensors import (
     EMBEDDING,
     HEAD,
@@ -49,7 +49,7 @@ class Checkpoint:
         The shape of the model.
     tokenizer_path : Path or None
         `tokenizer.json` beside the weights, or else `tokenizer.model`, if there is one.
-    hashed_files : tuple of Source
+    hashed_files : tuple of SourceFile
         The files that `sha256` covers, in its order.
     notices : tuple of str
         What was chosen where there was a choice, for the user to know.
@@ -61,7 +61,7 @@ class Checkpoint:
     path: Path
     config: ModelConfig
     tokenizer_path: Path | None
-    hashed_files: tuple[Source, ...]
+    hashed_files: tuple[SourceFile, ...]
     notices: tuple[str, ...]
     ternary_scale: str
     _sources: Mapping[str, tuple[WeightFile, str]] = field(repr=False)
@@ -82,11 +82,9 @@ class Checkpoint:
             It holds NaN or infinity, it is a projection of which every ternary code would be zero, or its file is
             gone or changed.
         """
-        import torch
-
         tied = self.config.tie_word_embeddings
         file, stored_name = self._sources[EMBEDDING if tied and name == HEAD else name]
-        tensor = file.read(stored_name).to(torch.float32)
+        tensor = file.read(stored_name).float()
         _check_finite(tensor, name, file.source.path)
         largest = tensor.abs().max().item()
         if is_projection(name) and largest <= LARGEST_VANISHING_WEIGHT:
@@ -189,13 +187,13 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def _read_config(path: Path, files: list[WeightFile]) -> tuple[ModelConfig, tuple[Source, ...], list[str]]:
+def _read_config(path: Path, files: list[WeightFile]) -> tuple[ModelConfig, tuple[SourceFile, ...], list[str]]:
     """The configuration, inside the weights or beside them, the files it came from, and what is to be said."""
     folder = files[0].source.path.parent
     config_path, generation_path = folder / "config.json", folder / "generation_config.json"
     inside = next((file for file in files if file.config is not None), None)
     notices = []
-    used: tuple[Source, ...] = ()
+    used: tuple[SourceFile, ...] = ()
     if inside is not None and inside.config is not None:
         values, where = inside.config, f"{inside.source.path} (config)"
         if config_path.is_file():
@@ -204,7 +202,7 @@ def _read_config(path: Path, files: list[WeightFile]) -> tuple[ModelConfig, tupl
             )
     elif config_path.exists():
         values, where = read_json(config_path, LARGEST_CONFIG_BYTES), str(config_path)
-        used = (Source.of(config_path),)
+        used = (SourceFile.of(config_path),)
     else:
         raise CheckpointError(f"{path}: no config.json in {folder}; put the model's configuration there")
     config = ModelConfig.from_dict(values, where)
@@ -215,7 +213,7 @@ def _read_config(path: Path, files: list[WeightFile]) -> tuple[ModelConfig, tupl
     if generation_path.is_file():
         config, said = _with_generation(config, generation_path)
         if said:
-            used, notices = (*used, Source.of(generation_path)), [*notices, said]
+            used, notices = (*used, SourceFile.of(generation_path)), [*notices, said]
     return config, used, notices
 
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from loihi_mmfree.checkpoint.archive import Entry, content_offset, read_directory
 from loihi_mmfree.checkpoint.nesting import ModelState, find_model
-from loihi_mmfree.checkpoint.source import Source, parse_json
+from loihi_mmfree.checkpoint.source import SourceFile
 from loihi_mmfree.checkpoint.tensors import FLOAT_BYTES, StoredTensor
 from loihi_mmfree.checkpoint.unpickle import RefusedObjectError, StoredView, unpickle
 from loihi_mmfree.checkpoint.wording import quoted, shown
 from loihi_mmfree.errors import CheckpointError
+from loihi_mmfree.interrupts import importing
+from loihi_mmfree.untrusted import parse_json
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +32,7 @@ class WeightFile(Protocol):
     """A file of named tensors."""
 
     @property
-    def source(self) -> Source:
+    def source(self) -> SourceFile:
         """Where it is, and as what it was opened."""
 
     @property
@@ -65,7 +67,7 @@ class SafetensorsFile:
     notices: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
-        self.source = Source.of(path)
+        self.source = SourceFile.of(path)
         try:
             self._tensors, self._data = _read_header(self.source)
         except ValueError as error:
@@ -79,7 +81,8 @@ class SafetensorsFile:
 
     def read(self, name: str, rows: int | None = None) -> torch.Tensor:
         """Return one tensor, or only its first rows; nothing else of the file is read."""
-        import torch
+        with importing():
+            import torch
 
         tensor, begin = self._tensors[name]
         shape = _first_rows(tensor.shape, rows)
@@ -87,7 +90,7 @@ class SafetensorsFile:
         return torch.from_numpy(content).view(getattr(torch, tensor.dtype)).reshape(shape)
 
 
-def _read_header(source: Source) -> tuple[dict[str, tuple[StoredTensor, int]], int]:
+def _read_header(source: SourceFile) -> tuple[dict[str, tuple[StoredTensor, int]], int]:
     """The tensors, each with where it begins in the data, and where the data begin in the file."""
     if source.size < _LENGTH_BYTES:
         raise ValueError(f"{source.size} bytes")
@@ -135,7 +138,7 @@ class TorchFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.source = Source.of(path)
+        self.source = SourceFile.of(path)
         self._entries, self._folder = _open_archive(self.source)
         self._model: ModelState = find_model(self._unpickled(), path)
         self.config, self.notices = self._model.config, self._model.notices
@@ -147,7 +150,8 @@ class TorchFile:
 
     def read(self, name: str, rows: int | None = None) -> torch.Tensor:
         """Return one tensor, or only its first rows; nothing else of the file is read."""
-        import torch
+        with importing():
+            import torch
 
         view, width = self._tensors[name], FLOAT_BYTES[self._tensors[name].dtype]
         shape = _first_rows(view.shape, rows)
@@ -197,7 +201,7 @@ class TorchFile:
         return view
 
 
-def _open_archive(source: Source) -> tuple[dict[str, Entry], str]:
+def _open_archive(source: SourceFile) -> tuple[dict[str, Entry], str]:
     """The entries of a file in the zip format, and the folder in it that holds everything."""
     if source.read(0, min(4, source.size)).tobytes() != _ZIP:
         raise CheckpointError(
@@ -243,7 +247,7 @@ def open_weight_file(path: Path) -> WeightFile:
         return SafetensorsFile(path)
     if path.suffix in TORCH_SUFFIXES:
         return TorchFile(path)
-    source = Source.of(path)
+    source = SourceFile.of(path)
     begins = source.read(0, min(_LENGTH_BYTES + 1, source.size)).tobytes()
     if begins.startswith(_ZIP):
         return TorchFile(path)

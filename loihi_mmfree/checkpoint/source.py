@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,14 +14,13 @@ from numpy.typing import NDArray
 
 from loihi_mmfree.errors import CheckpointError
 from loihi_mmfree.files import open_regular, read_regular
+from loihi_mmfree.untrusted import parse_json
 
-MOST_JSON_VALUES = 2**20
-"""In one file: each takes up to a hundred bytes of memory, however short it is written."""
 _CHUNK = 2**20
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A regular file of which every read gives the same content, or says that it changed.
 
     A file that is mapped and then cut short kills the process that looks at it; what is read is only missing.
@@ -41,7 +39,7 @@ class Source:
     changed: int
 
     @classmethod
-    def of(cls, path: Path) -> Source:
+    def of(cls, path: Path) -> SourceFile:
         """Take note of a file.
 
         Raises
@@ -131,20 +129,3 @@ def read_json(path: Path, limit: int) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}; expected a JSON object")
     return content
-
-
-def parse_json(content: bytes) -> Any:
-    """Return what JSON text holds, after a look at how much memory that can take.
-
-    Raises
-    ------
-    ValueError
-        It is not JSON, nested too deep, or holds too many values.
-    """
-    most = sum(content.count(each) for each in (b"{", b"[", b","))
-    if most > MOST_JSON_VALUES:
-        raise ValueError(f"about {most} values; at most {MOST_JSON_VALUES} are read")
-    try:
-        return json.loads(content.decode("utf-8"))
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error

@@ -18,8 +18,8 @@ _HELD_AGAINST = {"message_copies_out": "messages_out"}
 
 def print_profile(measured: Profile) -> None:
     """Print tables on stdout, and what to know about them on stderr."""
-    document, span, expected = measured.to_dict(), measured.span, measured.expected
-    read = f"{counted(span.prompt_tokens, 'prompt token')} and {counted(span.new_tokens_read, 'new one')} read"
+    document, run, expected = measured.to_dict(), measured.run, measured.expected
+    read = f"{counted(run.prompt_tokens, 'prompt token')} and {counted(run.new_tokens_read, 'new one')} read"
     print_table(f"{read}, on the whole board", ("quantity", "measured", "modelled"), _quantities(document))
     print_table(
         "Activity of a token, all cores",

@@ -29,7 +29,7 @@ RESULT_UNITS = {"tokens_per_s": "tokens/s", "millijoules": "mJ"}
 
 
 @dataclass(frozen=True)
-class Setting:
+class Variation:
     """One variation of a compiled network; of each list, what is not named stays as compiled.
 
     Parameters
@@ -53,7 +53,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class SweepRow:
-    """Modelled results of one setting.
+    """Modelled results of one variation.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class SweepRow:
     best : dict phase -> bool
         Whether no other choice is faster and also takes less energy in that phase (the Pareto front).
     hypothetical : bool
-        See `Setting`; such a row is not among those that are best.
+        See `Variation`; such a row is not among those that are best.
     """
 
     what: str
@@ -87,24 +87,24 @@ class SweepRow:
         return {**dataclasses.asdict(self), "source": "modelled", "inputs": about, "result_units": RESULT_UNITS}
 
 
-def settings(graph: Graph, placement: Placement, activity: Activity) -> Iterator[Setting]:
+def variations_of(graph: Graph, placement: Placement, activity: Activity) -> Iterator[Variation]:
     """Give the variations of a network: as compiled first.
 
     Fewer activation bits are counted from recorded histograms: with d bits less, half rounded up, a value of
     -2**(d-1) to 2**(d-1) - 1 becomes zero.
     """
-    yield Setting("as compiled")
+    yield Variation("as compiled")
     other = 2 if placement.weight_bits == 8 else 8
-    yield Setting(f"{other}-bit weights", weight_bits=other)
+    yield Variation(f"{other}-bit weights", weight_bits=other)
     for factor in CHIP_FACTORS:
-        yield Setting("spread over more chips", chips=placement.chips_used * factor)
+        yield Variation("spread over more chips", chips=placement.chips_used * factor)
     for share in ZERO_SHARES:
         zeros = _with_projection_zeros(graph, activity, share)
-        yield Setting(f"{share:.0%} zeros at projections", activity=zeros, hypothetical=True)
+        yield Variation(f"{share:.0%} zeros at projections", activity=zeros, hypothetical=True)
     if activity.histograms:
         for bits in FEWER_BITS:
             name = f"activations {bits} bit{'s' if bits > 1 else ''} narrower"
-            yield Setting(name, activity=_narrower(graph, activity, bits), hypothetical=True)
+            yield Variation(name, activity=_narrower(graph, activity, bits), hypothetical=True)
 
 
 def sweep(
@@ -113,7 +113,7 @@ def sweep(
     system: ChipSpec,
     activity: Activity,
     parameters: ModelParameters,
-    variations: Sequence[Setting] | None = None,
+    variations: Sequence[Variation] | None = None,
 ) -> tuple[SweepRow, ...]:
     """Return the modelled results of every variation that fits the system.
 
@@ -121,7 +121,7 @@ def sweep(
     """
     rows: list[SweepRow] = []
     numbers_of_chips = {placement.chips_used}
-    for each in variations or tuple(settings(graph, placement, activity)):
+    for each in variations or tuple(variations_of(graph, placement, activity)):
         placed = _placed(graph, placement, system, each)
         if placed is None:
             continue
@@ -135,17 +135,17 @@ def sweep(
     return _with_fronts(rows)
 
 
-def _row(setting: Setting, placed: Placement, prediction: Prediction) -> SweepRow:
+def _row(variation: Variation, placed: Placement, prediction: Prediction) -> SweepRow:
     results: dict[str, Phase] = {phase: getattr(prediction, phase) for phase in PHASES}
     return SweepRow(
-        what=setting.what,
+        what=variation.what,
         weight_bits=placed.weight_bits,
         chips=placed.chips_used,
         cores=placed.cores_used,
         tokens_per_s={phase: result.tokens_per_s for phase, result in results.items()},
         millijoules={phase: result.millijoules_per_token for phase, result in results.items()},
         best=dict.fromkeys(PHASES, False),
-        hypothetical=setting.hypothetical,
+        hypothetical=variation.hypothetical,
     )
 
 
@@ -168,17 +168,17 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
     ]
 
 
-def _placed(graph: Graph, placement: Placement, system: ChipSpec, setting: Setting) -> Placement | None:
-    if setting.weight_bits is None and setting.chips is None:
+def _placed(graph: Graph, placement: Placement, system: ChipSpec, variation: Variation) -> Placement | None:
+    if variation.weight_bits is None and variation.chips is None:
         return placement
-    if setting.chips is not None and setting.chips > system.chips.value:
+    if variation.chips is not None and variation.chips > system.chips.value:
         return None
     request = Request(
-        weight_bits=setting.weight_bits or placement.weight_bits,
+        weight_bits=variation.weight_bits or placement.weight_bits,
         head=placement.head,
-        objective=placement.objective if setting.chips is None else "speed",
-        chips=setting.chips,
-        straddle=setting.chips is not None,
+        objective=placement.objective if variation.chips is None else "speed",
+        chips=variation.chips,
+        straddle=variation.chips is not None,
     )
     try:
         return place(graph, system, request)

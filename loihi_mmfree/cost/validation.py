@@ -51,7 +51,7 @@ class MeasuredNetwork:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ValidatedQuantity:
     """A quantity as measured and as modelled."""
 
     quantity: str
@@ -119,7 +119,7 @@ class Validation:
     """A network of others, as measured and as modelled."""
 
     network: MeasuredNetwork
-    comparisons: tuple[Comparison, ...]
+    quantities: tuple[ValidatedQuantity, ...]
 
 
 def validations(parameters: ModelParameters) -> tuple[Validation, ...]:
@@ -127,7 +127,7 @@ def validations(parameters: ModelParameters) -> tuple[Validation, ...]:
     workloads = {"pilotnet_lif": pilotnet_workload(), "yolo_kp": yolo_workload()}
     networks = {name: measured_network(name) for name in workloads}
     return tuple(
-        Validation(networks[name], compare(networks[name], workload, parameters))
+        Validation(networks[name], validate(networks[name], workload, parameters))
         for name, workload in workloads.items()
     )
 
@@ -138,27 +138,31 @@ def _workload(chips: int, cores: int, step: StepLoad, total: CoreLoad) -> Worklo
     return Workload(chips, cores, None, step, (step,), events, origin="measured")
 
 
-def compare(network: MeasuredNetwork, workload: Workload, parameters: ModelParameters) -> tuple[Comparison, ...]:
+def validate(
+    network: MeasuredNetwork, workload: Workload, parameters: ModelParameters
+) -> tuple[ValidatedQuantity, ...]:
     """Return time, power and energy of a step, as measured and as modelled."""
     phase = predict(workload, parameters).prefill
     static = phase.static_joules / phase.seconds_per_token
     dynamic = phase.dynamic_joules / phase.seconds_per_token
     return (
-        Comparison("time of a step", "us", 1e6 * network.step_seconds, 1e6 * phase.seconds_per_token),
-        Comparison("power", "W", network.total_watts, phase.watts),
-        Comparison("static power", "W", network.static_watts, static),
-        Comparison("dynamic power", "W", network.dynamic_watts, dynamic),
-        Comparison("dynamic energy of a step", "uJ", 1e6 * network.dynamic_joules, 1e6 * phase.dynamic_joules),
+        ValidatedQuantity("time of a step", "us", 1e6 * network.step_seconds, 1e6 * phase.seconds_per_token),
+        ValidatedQuantity("power", "W", network.total_watts, phase.watts),
+        ValidatedQuantity("static power", "W", network.static_watts, static),
+        ValidatedQuantity("dynamic power", "W", network.dynamic_watts, dynamic),
+        ValidatedQuantity(
+            "dynamic energy of a step", "uJ", 1e6 * network.dynamic_joules, 1e6 * phase.dynamic_joules
+        ),
     )
 
 
-def compare_cycle(parameters: ModelParameters) -> tuple[Comparison, ...]:
+def validate_cycle(parameters: ModelParameters) -> tuple[ValidatedQuantity, ...]:
     """Return the four recurring steps of PilotNet LIF, as measured and from the operations of the fullest core."""
     cycle = measured_data()["pilotnet_lif"]["cycle"]
     rows = zip(cycle["step_microseconds"], cycle["fullest_core_operations"], strict=True)
     barrier = barrier_seconds(1, parameters)
     return tuple(
-        Comparison(
+        ValidatedQuantity(
             "time of a step", "us", measured, 1e6 * (core_seconds(CoreLoad(operations), parameters) + barrier)
         )
         for measured, operations in rows

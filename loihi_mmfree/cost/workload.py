@@ -10,6 +10,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import add
 from typing import Any
 
 from loihi_mmfree.activity.counts import Activity
@@ -44,7 +45,7 @@ class CoreLoad:
     deliveries: float = 0.0
 
     def __add__(self, other: CoreLoad) -> CoreLoad:
-        return CoreLoad(*(a + b for a, b in zip(self.values, other.values, strict=True)))
+        return CoreLoad(*map(add, self.values, other.values))
 
     @property
     def values(self) -> tuple[float, ...]:

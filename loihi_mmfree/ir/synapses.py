@@ -198,7 +198,25 @@ class SumSynapse(Synapse):
 
 
 @dataclass(frozen=True)
-class Broadcast(Synapse):
+class PassingSynapse(Synapse):
+    """One that adds nothing up: every element it delivers is one of its source."""
+
+    @property
+    def passes_on(self) -> bool:
+        """Always."""
+        return True
+
+    def bounds(self, tensors: Tensors, inputs: Sequence[Interval], chip: ChipSpec) -> Bounds:
+        """Those of the source."""
+        return {"out": inputs[0]}, []
+
+    def evaluator(self, tensors: Tensors, chip: ChipSpec, strict: bool) -> Evaluator:
+        """The elements of the source; time steps are left out."""
+        return PassingEvaluator(self.outputs)
+
+
+@dataclass(frozen=True)
+class Broadcast(PassingSynapse):
     """All-ones weights [rows, 1]: one number to every neuron of a group."""
 
     rows: int
@@ -223,26 +241,13 @@ class Broadcast(Synapse):
         """Every neuron of the group."""
         return self.rows
 
-    @property
-    def passes_on(self) -> bool:
-        """It copies."""
-        return True
-
-    def bounds(self, tensors: Tensors, inputs: Sequence[Interval], chip: ChipSpec) -> Bounds:
-        """Those of the number."""
-        return {"out": inputs[0]}, []
-
-    def evaluator(self, tensors: Tensors, chip: ChipSpec, strict: bool) -> Evaluator:
-        """The copies."""
-        return PassingEvaluator(self.outputs)
-
     def synapses(self, tensors: Tensors) -> int:
         """One for each copy."""
         return self.rows
 
 
 @dataclass(frozen=True)
-class Delay(Synapse):
+class Delay(PassingSynapse):
     """One-to-one connection that takes `steps` time steps, so that branches meet."""
 
     size: int
@@ -272,19 +277,6 @@ class Delay(Synapse):
     def fan_out(self) -> float:
         """The one neuron of the same number."""
         return 1
-
-    @property
-    def passes_on(self) -> bool:
-        """It does nothing but wait."""
-        return True
-
-    def bounds(self, tensors: Tensors, inputs: Sequence[Interval], chip: ChipSpec) -> Bounds:
-        """Those of the vector."""
-        return {"out": inputs[0]}, []
-
-    def evaluator(self, tensors: Tensors, chip: ChipSpec, strict: bool) -> Evaluator:
-        """The vector: time steps are left out."""
-        return PassingEvaluator(self.outputs)
 
     def synapses(self, tensors: Tensors) -> int:
         """One for each element."""

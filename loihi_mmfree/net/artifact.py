@@ -37,7 +37,7 @@ from loihi_mmfree.net.folder import (
     read_folder,
 )
 from loihi_mmfree.net.tensor_file import read_tensors, write_tensors
-from loihi_mmfree.place.check import place_violations, require_complete
+from loihi_mmfree.place.check import exceeded_places, require_complete
 from loihi_mmfree.place.placement import Placement
 from loihi_mmfree.untrusted import cut, parse_npz, short, some_of
 
@@ -94,7 +94,7 @@ class Net:
         try:
             placement = Placement.from_dict(data["placement"])
             require_complete(self.graph, placement)
-            beyond = [str(each) for each in place_violations(self.graph.chip, placement)]
+            beyond = [str(each) for each in exceeded_places(self.graph.chip, placement)]
             if beyond:
                 raise ValueError(some_of(beyond))
         except (KeyError, TypeError, ValueError) as error:

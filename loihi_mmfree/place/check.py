@@ -1,4 +1,4 @@
-"""Does a placement keep every limit of a system? All violations, each with numbers and what would help."""
+"""Does a placement keep every limit of a system? Every one exceeded, with numbers and what would help."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANOTHER_SYSTEM = "--chip FILE, a system with more"
 
 
 @dataclass(frozen=True)
-class Violation:
+class ExceededLimit:
     """A limit that is exceeded.
 
     Parameters
@@ -50,7 +50,7 @@ def core_usages(graph: Graph, spec: ChipSpec, placement: Placement) -> tuple[Usa
     return tuple(costs.usage(core.shards, routing) for core, routing in pairs)
 
 
-def check(graph: Graph, spec: ChipSpec, placement: Placement) -> list[Violation]:
+def check(graph: Graph, spec: ChipSpec, placement: Placement) -> list[ExceededLimit]:
     """Return every limit that a placement exceeds.
 
     Raises
@@ -59,10 +59,10 @@ def check(graph: Graph, spec: ChipSpec, placement: Placement) -> list[Violation]
         The placement does not hold every neuron of the graph exactly once.
     """
     require_complete(graph, placement)
-    found = [*width_violations(spec, placement.weight_bits), *delay_violations(graph, spec, placement.head)]
-    found += place_violations(spec, placement)
+    found = [*exceeded_widths(spec, placement.weight_bits), *exceeded_delays(graph, spec, placement.head)]
+    found += exceeded_places(spec, placement)
     for core, used in zip(placement.cores, core_usages(graph, spec, placement), strict=True):
-        found += _core_violations(core, used)
+        found += _exceeded_on_core(core, used)
     return found
 
 
@@ -83,22 +83,22 @@ def require_complete(graph: Graph, placement: Placement) -> None:
             raise ValueError(f"{name}: {expected} neurons are placed, the graph has {size}")
 
 
-def width_violations(spec: ChipSpec, weight_bits: int) -> list[Violation]:
-    """Return the violation of weights wider than a synapse holds, if they are."""
+def exceeded_widths(spec: ChipSpec, weight_bits: int) -> list[ExceededLimit]:
+    """Return that weights are wider than a synapse holds, if they are."""
     if weight_bits <= spec.weight_bits.value:
         return []
     option = "--weight-bits 2" if spec.weight_bits.value >= 2 else ANOTHER_SYSTEM
-    return [Violation(spec.name, "bits of a weight", weight_bits, spec.weight_bits.value, option)]
+    return [ExceededLimit(spec.name, "bits of a weight", weight_bits, spec.weight_bits.value, option)]
 
 
-def delay_violations(graph: Graph, spec: ChipSpec, head: str) -> Iterator[Violation]:
+def exceeded_delays(graph: Graph, spec: ChipSpec, head: str) -> Iterator[ExceededLimit]:
     """Yield the connections that take more steps than a synapse can delay."""
     costs = Costs(graph, spec, weight_bits=1)
     for node in placed_nodes(graph, head):
         for source, each in zip(node.inputs, costs.group(node.name).connections, strict=True):
             # A synapse takes one step without any delay.
             if each.latency - 1 > spec.synapse_delay.value:
-                yield Violation(
+                yield ExceededLimit(
                     source.node,
                     "steps of synaptic delay",
                     each.latency - 1,
@@ -107,18 +107,18 @@ def delay_violations(graph: Graph, spec: ChipSpec, head: str) -> Iterator[Violat
                 )
 
 
-def place_violations(spec: ChipSpec, placement: Placement) -> Iterator[Violation]:
+def exceeded_places(spec: ChipSpec, placement: Placement) -> Iterator[ExceededLimit]:
     """Yield that a placement names chips or cores which the system does not have, if it does."""
     chips = 1 + max((core.chip for core in placement.cores), default=-1)
     cores = 1 + max((core.core for core in placement.cores), default=-1)
     if chips > spec.chips.value:
-        yield Violation(spec.name, CHIPS, chips, spec.chips.value, ANOTHER_SYSTEM)
+        yield ExceededLimit(spec.name, CHIPS, chips, spec.chips.value, ANOTHER_SYSTEM)
     if cores > spec.cores_per_chip.value:
-        yield Violation(spec.name, CORES, cores, spec.cores_per_chip.value, "--straddle")
+        yield ExceededLimit(spec.name, CORES, cores, spec.cores_per_chip.value, "--straddle")
 
 
-def _core_violations(core: Core, used: Usage) -> Iterator[Violation]:
+def _exceeded_on_core(core: Core, used: Usage) -> Iterator[ExceededLimit]:
     for resource, (amount, limit) in used.items():
         if amount > limit:
             where = f"chip {core.chip} core {core.core} ({', '.join(shard.node for shard in core.shards)})"
-            yield Violation(where, UNITS[resource], amount, limit, ANOTHER_SYSTEM)
+            yield ExceededLimit(where, UNITS[resource], amount, limit, ANOTHER_SYSTEM)

@@ -12,10 +12,10 @@ from loihi_mmfree.place.check import (
     ANOTHER_SYSTEM,
     CHIPS,
     CORES,
-    Violation,
+    ExceededLimit,
     check,
-    delay_violations,
-    width_violations,
+    exceeded_delays,
+    exceeded_widths,
 )
 from loihi_mmfree.place.connections import (
     HEAD_BLOCK,
@@ -77,7 +77,7 @@ def require_sensible(request: Request, spec: ChipSpec) -> None:
         raise UsageError(f"chips is {request.chips}; {spec.name} has {spec.chips.value}")
 
 
-def attempt(graph: Graph, spec: ChipSpec, request: Request) -> tuple[Placement | None, list[Violation]]:
+def attempt(graph: Graph, spec: ChipSpec, request: Request) -> tuple[Placement | None, list[ExceededLimit]]:
     """Return a placement that keeps every limit, or what is in its way."""
     return _Layouts(graph, spec, request).run()
 
@@ -103,25 +103,25 @@ class _Layouts:
         self.readers = _readers(graph)
         self.capacity = spec.cores_per_chip.value
 
-    def run(self) -> tuple[Placement | None, list[Violation]]:
+    def run(self) -> tuple[Placement | None, list[ExceededLimit]]:
         """Place, after what no partition could mend is ruled out; matrices share cores only if that helps."""
-        violations = [
-            *width_violations(self.spec, self.request.weight_bits),
-            *delay_violations(self.graph, self.spec, self.request.head),
+        exceeded = [
+            *exceeded_widths(self.spec, self.request.weight_bits),
+            *exceeded_delays(self.graph, self.spec, self.request.head),
             *self._neurons_too_large(),
         ]
-        if violations:
-            return None, violations
+        if exceeded:
+            return None, exceeded
         layouts = {tight: self._layout(Rules(tight=tight)) for tight in (False, True)}
-        faults = {tight: list(self._layout_violations(layouts[tight])) for tight in layouts}
+        faults = {tight: list(self._exceeded_by_layout(layouts[tight])) for tight in layouts}
         tight = min(layouts, key=lambda each: (len(faults[each]), self._chips(layouts[each]), each))
         if faults[tight]:
             return None, faults[tight]
         return self._first_that_fits(layouts[tight], tight)
 
-    def _first_that_fits(self, layout: list[_Block], tight: bool) -> tuple[Placement | None, list[Violation]]:
+    def _first_that_fits(self, layout: list[_Block], tight: bool) -> tuple[Placement | None, list[ExceededLimit]]:
         """Return the lightest placement, or a heavier one where routing entries were estimated too low."""
-        found: list[Violation] = []
+        found: list[ExceededLimit] = []
         for each in self._from_the_lightest(layout, tight):
             placement = self._placement(each)
             found = check(self.graph, self.spec, placement)
@@ -147,7 +147,7 @@ class _Layouts:
         """To how many cores a message goes for one of its readers; the host counts as one."""
         return 1 if connection.one_to_one else spread.get(reader.name, 1)
 
-    def _neurons_too_large(self) -> Iterator[Violation]:
+    def _neurons_too_large(self) -> Iterator[ExceededLimit]:
         """The groups of which not a single neuron fits on a core."""
         for name, member in self._members(Rules()).items():
             for resource, used, limit in zip(
@@ -155,7 +155,7 @@ class _Layouts:
             ):
                 if used > limit:
                     what = f"{UNITS[resource]} for one neuron"
-                    yield Violation(name, what, used, limit, ANOTHER_SYSTEM)
+                    yield ExceededLimit(name, what, used, limit, ANOTHER_SYSTEM)
 
     def _layout(self, rules: Rules) -> list[_Block]:
         """Split every block, and line their cores up along the chips."""
@@ -183,13 +183,13 @@ class _Layouts:
     def _chips(self, layout: list[_Block]) -> int:
         return -(-max((each.start + len(each.plan) for each in layout), default=0) // self.capacity)
 
-    def _layout_violations(self, layout: list[_Block]) -> Iterator[Violation]:
+    def _exceeded_by_layout(self, layout: list[_Block]) -> Iterator[ExceededLimit]:
         for block in layout:
             if self._stays_together(block.name) and len(block.plan) > self.capacity:
-                yield Violation(block.name, CORES, len(block.plan), self.capacity, "--straddle")
+                yield ExceededLimit(block.name, CORES, len(block.plan), self.capacity, "--straddle")
         limit = self.request.chips or self.spec.chips.value
         if self._chips(layout) > limit:
-            yield Violation(self.spec.name, CHIPS, self._chips(layout), limit, ANOTHER_SYSTEM)
+            yield ExceededLimit(self.spec.name, CHIPS, self._chips(layout), limit, ANOTHER_SYSTEM)
 
     def _from_the_lightest(self, layout: list[_Block], tight: bool) -> Iterator[list[_Block]]:
         """Yield layouts: lightened over the chips asked for, then over those of the layout, then as it is."""
@@ -206,7 +206,7 @@ class _Layouts:
         while enough - too_low > max(1, enough // 1000):
             middle = (too_low + enough) // 2
             found = self._layout(Rules(middle, tight))
-            fits = not list(self._layout_violations(found)) and self._chips(found) <= chips
+            fits = not list(self._exceeded_by_layout(found)) and self._chips(found) <= chips
             if fits and (found_load := self._load(found)) <= load:
                 layout, load, enough = found, found_load, middle
             else:

@@ -15,7 +15,7 @@ from loihi_mmfree.checkpoint.config import ModelConfig
 from loihi_mmfree.checkpoint.tensors import HEAD, expected_shapes, is_projection
 from loihi_mmfree.errors import DoesNotFitError
 from loihi_mmfree.loihi2.hardware import ChipSpec
-from loihi_mmfree.place.check import ANOTHER_SYSTEM, CHIPS, CORES, Violation, width_violations
+from loihi_mmfree.place.check import ANOTHER_SYSTEM, CHIPS, CORES, ExceededLimit, exceeded_widths
 from loihi_mmfree.place.layout import Request, require_sensible
 
 
@@ -36,7 +36,7 @@ def require_room(model: ModelConfig, spec: ChipSpec, request: Request) -> None:
         The request is not one that can be met at all.
     """
     require_sensible(request, spec)
-    found = [*width_violations(spec, request.weight_bits), *_violations(model, spec, request)]
+    found = [*exceeded_widths(spec, request.weight_bits), *_exceeded(model, spec, request)]
     if not found:
         return
     option = _option(model, spec, request)
@@ -52,19 +52,19 @@ def require_room(model: ModelConfig, spec: ChipSpec, request: Request) -> None:
     )
 
 
-def _violations(model: ModelConfig, spec: ChipSpec, request: Request) -> Iterator[Violation]:
+def _exceeded(model: ModelConfig, spec: ChipSpec, request: Request) -> Iterator[ExceededLimit]:
     """Yield what is exceeded for certain."""
     block, head = cores_at_least(model, spec, request)
     capacity, layers = spec.cores_per_chip.value, model.num_hidden_layers
     chips = -(-(layers * block + head) // capacity)
     if not request.straddle:
         if block > capacity:
-            yield Violation(f"each of {layers} blocks", CORES, block, capacity, "--straddle")
+            yield ExceededLimit(f"each of {layers} blocks", CORES, block, capacity, "--straddle")
             return
         chips = max(chips, -(-layers // (capacity // block)))
     limit = request.chips or spec.chips.value
     if chips > limit:
-        yield Violation(spec.name, CHIPS, chips, limit, ANOTHER_SYSTEM)
+        yield ExceededLimit(spec.name, CHIPS, chips, limit, ANOTHER_SYSTEM)
 
 
 def cores_at_least(model: ModelConfig, spec: ChipSpec, request: Request) -> tuple[int, int]:
@@ -89,6 +89,6 @@ def _option(model: ModelConfig, spec: ChipSpec, request: Request) -> str | None:
         ("--weight-bits 2 --straddle", dense | straddling),
     ):
         changed = replace(request, **changes)
-        if not width_violations(spec, changed.weight_bits) and not [*_violations(model, spec, changed)]:
+        if not exceeded_widths(spec, changed.weight_bits) and not [*_exceeded(model, spec, changed)]:
             return option
     return None

@@ -46,7 +46,7 @@ class Member:
 
 
 @dataclass
-class Bin:
+class CoreFill:
     """A core being filled; `floor` is the greatest load of any single neuron on it."""
 
     floor: int = 0
@@ -100,7 +100,7 @@ class Partitioner:
         """Return over how many cores a group is split that shares them with nothing; it must fit at all."""
         key = (_nameless(member), rules)
         if key not in self._alone:
-            room = _BlockFill(self.costs, (member,), rules).room(0, Bin())
+            room = _BlockFill(self.costs, (member,), rules).room(0, CoreFill())
             self._alone[key] = -(-member.size // max(1, room))
         return self._alone[key]
 
@@ -118,7 +118,7 @@ class _BlockFill:
     def __init__(self, costs: Costs, members: Sequence[Member], rules: Rules) -> None:
         self.costs, self.members, self.rules = costs, members, rules
         self.floors = [costs.load(each.cost.operations(1), each.cost.messages_in(1)) for each in members]
-        self.bins: list[Bin] = []
+        self.cores: list[CoreFill] = []
         self._rooms: dict[tuple[int, ...], int] = {}
 
     def run(self) -> Plan:
@@ -134,9 +134,9 @@ class _BlockFill:
         for position in positions:
             if position not in vectors:
                 self._elementwise(position)
-        return tuple(tuple(sorted(each.shards)) for each in self.bins)
+        return tuple(tuple(sorted(each.shards)) for each in self.cores)
 
-    def room(self, position: int, core: Bin) -> int:
+    def room(self, position: int, core: CoreFill) -> int:
         """Return how many neurons of a group a core has room for."""
         key = (position, core.floor, *core.used)
         if key not in self._rooms:
@@ -152,7 +152,7 @@ class _BlockFill:
             self._rooms[key] = fits
         return self._rooms[key]
 
-    def _add(self, position: int, core: Bin, first: int, count: int) -> None:
+    def _add(self, position: int, core: CoreFill, first: int, count: int) -> None:
         needed = demand(self.costs, self.members[position], count)
         core.used = [a + b for a, b in zip(core.used, needed, strict=True)]
         core.floor = max(core.floor, self.floors[position])
@@ -161,7 +161,7 @@ class _BlockFill:
     def _matrix(self, position: int) -> None:
         left = self.members[position].size
         if self.rules.tight:
-            for core in self.bins:
+            for core in self.cores:
                 count = min(left, self.room(position, core))
                 if count:
                     self._add(position, core, self.members[position].size - left, count)
@@ -171,24 +171,24 @@ class _BlockFill:
 
     def _split_evenly(self, position: int, left: int) -> None:
         """Put the last `left` neurons on new cores in shares that differ by one neuron at most."""
-        cores = -(-left // max(1, self.room(position, Bin())))
+        cores = -(-left // max(1, self.room(position, CoreFill())))
         first = self.members[position].size - left
         for number in range(cores):
             count = (left * (number + 1)) // cores - (left * number) // cores
-            self.bins.append(Bin())
-            self._add(position, self.bins[-1], first, count)
+            self.cores.append(CoreFill())
+            self._add(position, self.cores[-1], first, count)
             first += count
 
     def _sum(self, position: int) -> None:
         """Put a single neuron on the core that is lightest with it; on a new one if no other has room."""
-        able = [core for core in self.bins if self.room(position, core)]
+        able = [core for core in self.cores if self.room(position, core)]
         if not able:
-            self.bins.append(Bin())
-            able = self.bins[-1:]
+            self.cores.append(CoreFill())
+            able = self.cores[-1:]
         cost = self.members[position].cost
         operations, messages = cost.operations(1), cost.messages_in(1)
 
-        def load_with(core: Bin) -> int:
+        def load_with(core: CoreFill) -> int:
             return self.costs.load(core.used[-1] + operations, core.used[INPUT_AXONS] + messages)
 
         self._add(position, min(able, key=load_with), 0, 1)
@@ -196,12 +196,12 @@ class _BlockFill:
     def _elementwise(self, position: int) -> None:
         """Deal a group out over all cores: equal shares, except where a core has less room."""
         size = self.members[position].size
-        rooms = [self.room(position, core) for core in self.bins]
+        rooms = [self.room(position, core) for core in self.cores]
         while sum(rooms) < size:
-            self.bins.append(Bin())
-            rooms.append(max(1, self.room(position, self.bins[-1])))
+            self.cores.append(CoreFill())
+            rooms.append(max(1, self.room(position, self.cores[-1])))
         shares, first = _equal_shares(rooms, size), 0
-        for core, count in zip(self.bins, shares, strict=True):
+        for core, count in zip(self.cores, shares, strict=True):
             if count:
                 self._add(position, core, first, count)
                 first += count

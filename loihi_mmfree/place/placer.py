@@ -10,7 +10,7 @@ from itertools import combinations
 from loihi_mmfree.errors import DoesNotFitError
 from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.loihi2.hardware import HALA_POINT, KAPOHO_POINT, ChipSpec
-from loihi_mmfree.place.check import CHIPS, Violation
+from loihi_mmfree.place.check import CHIPS, ExceededLimit
 from loihi_mmfree.place.layout import Request, attempt, require_sensible
 from loihi_mmfree.place.placement import Placement
 
@@ -38,27 +38,27 @@ def place(graph: Graph, spec: ChipSpec, request: Request) -> Placement:
         The request is not one that can be met at all.
     """
     require_sensible(request, spec)
-    placement, violations = attempt(graph, spec, request)
+    placement, exceeded = attempt(graph, spec, request)
     if placement is None:
-        raise DoesNotFitError(_refusal(graph, spec, request, violations))
+        raise DoesNotFitError(_refusal(graph, spec, request, exceeded))
     return placement
 
 
-def _refusal(graph: Graph, spec: ChipSpec, request: Request, violations: list[Violation]) -> str:
-    """The message of a refusal: every violation, each with options under which the network was seen to fit."""
-    remedy = _remedy(graph, spec, request, violations)
-    lines = [f"  {replace(each, option=remedy or each.option)}" for each in violations]
+def _refusal(graph: Graph, spec: ChipSpec, request: Request, exceeded: list[ExceededLimit]) -> str:
+    """The message of a refusal: every limit exceeded, and options under which the network was seen to fit."""
+    remedy = _remedy(graph, spec, request, exceeded)
+    lines = [f"  {replace(each, option=remedy or each.option)}" for each in exceeded]
     advice = (
         f"It fits with {remedy}."
         if remedy
         else "No option makes it fit; a system that has more is described in a TOML file (--chip FILE)."
     )
-    return "\n".join([f"the network does not fit {spec.name}; limits exceeded: {len(violations)}", *lines, advice])
+    return "\n".join([f"the network does not fit {spec.name}; limits exceeded: {len(exceeded)}", *lines, advice])
 
 
-def _remedy(graph: Graph, spec: ChipSpec, request: Request, violations: list[Violation]) -> str | None:
+def _remedy(graph: Graph, spec: ChipSpec, request: Request, exceeded: list[ExceededLimit]) -> str | None:
     """The fewest options, those that cost least first, with which a placement is found."""
-    changes = _changes(spec, request, violations)
+    changes = _changes(spec, request, exceeded)
     for number in (1, 2):
         for chosen in combinations(changes, number):
             if len({each.kind for each in chosen}) == number and _helps(graph, spec, request, chosen):
@@ -82,14 +82,14 @@ class _Change:
     apply: Callable[[ChipSpec, Request], tuple[ChipSpec, Request]]
 
 
-def _changes(spec: ChipSpec, request: Request, violations: list[Violation]) -> list[_Change]:
+def _changes(spec: ChipSpec, request: Request, exceeded: list[ExceededLimit]) -> list[_Change]:
     changes: list[_Change] = []
     if request.weight_bits > 2:
         changes.append(_Change("weights", "--weight-bits 2", lambda s, r: (s, replace(r, weight_bits=2))))
     if request.head == "chip":
         changes.append(_Change("head", "--head host", lambda s, r: (s, replace(r, head="host"))))
     if request.chips is not None:
-        needed = max((each.used for each in violations if each.resource == CHIPS), default=spec.chips.value)
+        needed = max((each.used for each in exceeded if each.resource == CHIPS), default=spec.chips.value)
         number = min(needed, spec.chips.value)
         changes.append(_Change("chips", f"--chips {number}", lambda s, r: (s, replace(r, chips=number))))
     if not request.straddle:

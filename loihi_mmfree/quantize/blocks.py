@@ -49,7 +49,7 @@ def normalise(value: Tensor, epsilon: float = MERGED_EPSILON) -> Tensor:
     return value * torch.rsqrt(value.square().mean(-1, keepdim=True) + epsilon)
 
 
-class Gain(nn.Module):
+class ChannelGain(nn.Module):
     """The gain of a norm, one factor a channel."""
 
     def __init__(self, size: int) -> None:
@@ -61,7 +61,7 @@ class Gain(nn.Module):
         return value * self.weight
 
 
-class MergedNorm(Gain):
+class MergedNorm(ChannelGain):
     """The norm in front of projections, merged with theirs: u = x * gain, then u / rms(u)."""
 
     def __init__(self, size: int, site: str, config: QuantizationConfig) -> None:
@@ -82,7 +82,7 @@ class TernaryProjection(qnn.QuantLinear):
 
     def __init__(self, inputs: int, outputs: int, site: str, config: QuantizationConfig) -> None:
         super().__init__(inputs, outputs, bias=False, weight_quant=TernaryWeight)
-        self.norm = Gain(inputs)
+        self.norm = ChannelGain(inputs)
         self.input = site_quantizer(config, f"{site}.input", config.activation_bits, "least_squares")
 
     def reset_parameters(self) -> None:
@@ -98,7 +98,7 @@ class TernaryProjection(qnn.QuantLinear):
         return self.input(self.norm(normalised))
 
 
-class TokenMixer(nn.Module):
+class QuantizedTokenMixer(nn.Module):
     """The MLGRU: i, f and g projections, the recurrence, the gated output and its projection."""
 
     def __init__(self, model: ModelConfig, site: str, config: QuantizationConfig) -> None:
@@ -110,7 +110,7 @@ class TokenMixer(nn.Module):
         self.i_output = site_quantizer(config, f"{site}.i_proj.output", config.preactivation_bits)
         self.f_output = site_quantizer(config, f"{site}.f_proj.output", config.preactivation_bits)
         self.g_output = site_quantizer(config, f"{site}.g_proj.output", config.preactivation_bits)
-        self.g_norm = Gain(channels)
+        self.g_norm = ChannelGain(channels)
         self.state = site_quantizer(config, f"{site}.state", config.state_bits)
         self.output = site_quantizer(config, f"{site}.output", config.product_bits)
         self.o_proj = TernaryProjection(channels, hidden, f"{site}.o_proj", config)
@@ -147,7 +147,7 @@ class TokenMixer(nn.Module):
         return torch.stack(states, dim=1)
 
 
-class ChannelMixer(nn.Module):
+class QuantizedChannelMixer(nn.Module):
     """The gated linear unit."""
 
     def __init__(self, model: ModelConfig, site: str, config: QuantizationConfig) -> None:
@@ -174,10 +174,10 @@ class QuantizedBlock(nn.Module):
         super().__init__()
         attn, mlp = f"layers.{layer}.attn", f"layers.{layer}.mlp"
         self.attn_norm = MergedNorm(model.hidden_size, attn, config)
-        self.attn = TokenMixer(model, attn, config)
+        self.attn = QuantizedTokenMixer(model, attn, config)
         self.attn_residual = site_quantizer(config, f"{attn}.residual", config.residual_bits)
         self.mlp_norm = MergedNorm(model.hidden_size, mlp, config)
-        self.mlp = ChannelMixer(model, mlp, config)
+        self.mlp = QuantizedChannelMixer(model, mlp, config)
         self.mlp_residual = site_quantizer(config, f"{mlp}.residual", config.residual_bits)
 
     def forward(self, residual: Tensor, lower_bound: Tensor) -> Tensor:
@@ -251,7 +251,7 @@ class QuantizedModel(nn.Module):
         return self.head(residual)
 
 
-def load_parameters(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> None:
+def fill_parameters(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> None:
     """Fill the parameters of a module, those of its quantizers aside, from upstream's tensors.
 
     Parameters
@@ -270,32 +270,32 @@ def load_parameters(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> N
 def load_block(checkpoint: Checkpoint, layer: int, config: QuantizationConfig) -> QuantizedBlock:
     """Return one block with the checkpoint's weights, not yet calibrated."""
     block = QuantizedBlock(checkpoint.config, layer, config)
-    load_parameters(block, checkpoint, f"model.layers.{layer}.")
+    fill_parameters(block, checkpoint, f"model.layers.{layer}.")
     return block.eval()
 
 
 def load_head(checkpoint: Checkpoint, config: QuantizationConfig) -> QuantizedHead:
     """Return the final norm and the head with the checkpoint's weights, not yet calibrated."""
     head = QuantizedHead(checkpoint.config, config)
-    load_parameters(head.norm, checkpoint, "model.norm.")
-    load_parameters(head.lm_head, checkpoint, "lm_head.")
+    fill_parameters(head.norm, checkpoint, "model.norm.")
+    fill_parameters(head.lm_head, checkpoint, "lm_head.")
     return head.eval()
 
 
 def load_embedding(checkpoint: Checkpoint, config: QuantizationConfig) -> QuantizedEmbedding:
     """Return the embedding with the checkpoint's table, not yet calibrated."""
     embedding = QuantizedEmbedding(checkpoint.config, config)
-    load_parameters(embedding, checkpoint, "model.embeddings.")
+    fill_parameters(embedding, checkpoint, "model.embeddings.")
     return embedding.eval()
 
 
 def load_model(checkpoint: Checkpoint, config: QuantizationConfig) -> QuantizedModel:
     """Return the whole model with the checkpoint's weights, not yet calibrated."""
     model = QuantizedModel(checkpoint.config, config)
-    load_parameters(model.embeddings, checkpoint, "model.embeddings.")
-    load_parameters(model.layers, checkpoint, "model.layers.")
-    load_parameters(model.head.norm, checkpoint, "model.norm.")
-    load_parameters(model.head.lm_head, checkpoint, "lm_head.")
+    fill_parameters(model.embeddings, checkpoint, "model.embeddings.")
+    fill_parameters(model.layers, checkpoint, "model.layers.")
+    fill_parameters(model.head.norm, checkpoint, "model.norm.")
+    fill_parameters(model.head.lm_head, checkpoint, "lm_head.")
     if model.lower_bounds is not None:
         with torch.no_grad():
             model.lower_bounds.copy_(checkpoint.tensor("model.lower_bounds"))

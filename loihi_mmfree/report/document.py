@@ -304,5 +304,5 @@ def _validation_rows(validation: Validation) -> list[dict[str, Any]]:
             "modelled": Quantity(each.modelled, each.unit, "modelled", modelled).to_dict(),
             "residual": Quantity(each.residual, "1", "modelled", modelled).to_dict(),
         }
-        for each in validation.comparisons
+        for each in validation.quantities
     ]

@@ -67,7 +67,7 @@ class Feed:
 
 
 @dataclass(frozen=True)
-class Parameter:
+class LoadedTensor:
     """A constant (an entry for each neuron, or one for all) or a table, and the tensor behind it.
 
     `bits` is the width of the register it is loaded into, `lowest` and `highest` are those of its entries.
@@ -150,8 +150,8 @@ class NodeProgram:
     depth: int
     inputs: tuple[Feed, ...]
     states: tuple[Variable, ...]
-    constants: tuple[Parameter, ...]
-    tables: tuple[Parameter, ...]
+    constants: tuple[LoadedTensor, ...]
+    tables: tuple[LoadedTensor, ...]
     outputs: tuple[Message, ...]
     instructions: tuple[Instruction, ...]
     listing: tuple[str, ...]
@@ -187,8 +187,8 @@ def describe_program(graph: Graph, node: NeuronGroup) -> NodeProgram:
             for port, source in zip(program.inputs, node.inputs, strict=True)
         ),
         states=tuple(Variable(port.name, port.bits, formats.get(port.name)) for port in program.states),
-        constants=_parameters(graph, node, Named.CONSTANT),
-        tables=_parameters(graph, node, Named.TABLE),
+        constants=_loaded_tensors(graph, node, Named.CONSTANT),
+        tables=_loaded_tensors(graph, node, Named.TABLE),
         outputs=tuple(
             Message(port.name, port.bits, formats.get(port.name), _receivers(graph, node.out(port.name)))
             for port in program.outputs
@@ -217,14 +217,14 @@ def _hop(synapse: Synapse) -> Hop:
     return Hop(synapse.name, kind, rows, columns, 0, steps, "")
 
 
-def _parameters(graph: Graph, node: NeuronGroup, named: Named) -> tuple[Parameter, ...]:
+def _loaded_tensors(graph: Graph, node: NeuronGroup, named: Named) -> tuple[LoadedTensor, ...]:
     bits = node.program.loaded(named)
     tensors = dict(node.constants if named is Named.CONSTANT else node.tables)
     found = []
     for name, key in sorted(tensors.items()):
         tensor = graph.tensors[key]
         ends = int(tensor.min()), int(tensor.max())
-        found.append(Parameter(name, bits[name], key, tensor.shape, tensor.dtype.name, *ends))
+        found.append(LoadedTensor(name, bits[name], key, tensor.shape, tensor.dtype.name, *ends))
     return tuple(found)
 
 

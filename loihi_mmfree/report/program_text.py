@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from loihi_mmfree.fixedpoint.qformat import QFormat
-from loihi_mmfree.report.program import Feed, Hop, Message, NodeProgram, Parameter, Receiver, Variable
+from loihi_mmfree.report.program import Feed, Hop, LoadedTensor, Message, NodeProgram, Receiver, Variable
 from loihi_mmfree.text import counted
 
 LISTED = 8
@@ -39,8 +39,8 @@ def _header(each: NodeProgram) -> Iterator[str]:
             "states",
             [_state(state) for state in each.states],
         ),
-        ("constants", [_parameter(constant) for constant in each.constants]),
-        ("tables", [_parameter(table) for table in each.tables]),
+        ("constants", [_loaded_tensor(constant) for constant in each.constants]),
+        ("tables", [_loaded_tensor(table) for table in each.tables]),
         ("outputs", [line for message in each.outputs for line in _output(message)]),
         ("instructions", [f"{m.operation:<15}{m.operands:<12} {m.meaning}" for m in each.operations]),
     )
@@ -70,7 +70,7 @@ def _state(each: Variable) -> str:
     return f"{each.name}:{each.bits}{_format(each.format)}, {each.initial} before the first token"
 
 
-def _parameter(each: Parameter) -> str:
+def _loaded_tensor(each: LoadedTensor) -> str:
     shape = " x ".join(map(str, each.shape))
     return f"{each.name}:{each.bits} = {each.tensor} ({each.dtype}, {shape}), {each.lowest} to {each.highest}"
 

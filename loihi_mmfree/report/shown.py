@@ -15,7 +15,7 @@ from loihi_mmfree.report.pages.page import inspect_page, report_page
 from loihi_mmfree.report.program import NodeProgram, describe_program
 from loihi_mmfree.report.program_text import program_lines, shortened
 from loihi_mmfree.report.summary import Summary, summarize
-from loihi_mmfree.report.tables import Table, notes, tables
+from loihi_mmfree.report.tables import TerminalTable, notes, tables
 from loihi_mmfree.text import counted
 
 _FRAME = '<iframe srcdoc="{page}" style="width: 100%; height: 40rem; border: 0"></iframe>'
@@ -38,7 +38,7 @@ class NetworkReport(Report):
         return cls(**vars(build_report(net, with_sweep=sweep)), net=net)
 
     @property
-    def tables(self) -> tuple[Table, ...]:
+    def tables(self) -> tuple[TerminalTable, ...]:
         """All numbers as tables of text."""
         return tuple(tables(self))
 

@@ -17,7 +17,7 @@ _RESULTS = (
 
 
 @dataclass(frozen=True)
-class Table:
+class TerminalTable:
     """Title, columns, rows: all text."""
 
     title: str
@@ -25,7 +25,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def tables(report: Report) -> Iterator[Table]:
+def tables(report: Report) -> Iterator[TerminalTable]:
     """Give the tables of a report, the most important first."""
     yield _results(report)
     yield _zeros(report)
@@ -68,7 +68,7 @@ def notes(report: Report) -> list[str]:
     return [*lines, "Not in the model: " + "; ".join(NOT_MODELLED) + "."]
 
 
-def _results(report: Report) -> Table:
+def _results(report: Report) -> TerminalTable:
     rows = []
     for name, attribute, unit in _RESULTS:
         cells = []
@@ -86,7 +86,9 @@ def _results(report: Report) -> Table:
     waits = (", ".join(f"{what} {share:.0%}" for what, share in each.items()) for each in shares)
     rows.append(("what the time goes to", *waits, "modelled"))
     chips = f"{report.workload.cores} cores, chips: {report.workload.chips}"
-    return Table(f"{report.about['net']} on Loihi 2, {chips}", ("", "prefill", "generate", "source"), tuple(rows))
+    return TerminalTable(
+        f"{report.about['net']} on Loihi 2, {chips}", ("", "prefill", "generate", "source"), tuple(rows)
+    )
 
 
 def _with_unit(quantity: Quantity) -> str:
@@ -98,27 +100,27 @@ def _as_stated(quantity: Quantity) -> str:
     return f"{quantity.value:,}" if quantity.source == "published" else format_number(quantity.value)
 
 
-def _zeros(report: Report) -> Table:
+def _zeros(report: Report) -> TerminalTable:
     source = "measured" if report.recorded else "worst case"
     rows = tuple(
         (kind, f"{share:.1%}", f"{report.published.zeros[kind]:.1%}" if kind in report.published.zeros else "-")
         for kind, share in report.zeros.items()
     )
     columns = ("input of", f"this network ({source})", "370M at 8 bit (published)")
-    return Table(f"Zeros, which send nothing; {report.activity.origin}", columns, rows)
+    return TerminalTable(f"Zeros, which send nothing; {report.activity.origin}", columns, rows)
 
 
-def _spread(report: Report) -> Table:
+def _spread(report: Report) -> TerminalTable:
     rows = tuple(
         (what.replace("_", " "), *(f"{each.value:,.0f}" for each in report.spread(what).values()), "measured")
         for what in report.per_token
     )
     origin, tokens = report.activity.origin, f"{report.activity.tokens:,} tokens"
     title = f"Activity of a token, counted in simulation ({origin}) over {tokens}, without what the host computes"
-    return Table(title, ("", "least", "median", "greatest", "source"), rows)
+    return TerminalTable(title, ("", "least", "median", "greatest", "source"), rows)
 
 
-def _sessions(report: Report) -> Table:
+def _sessions(report: Report) -> TerminalTable:
     rows = tuple(
         (
             f"{each.prompt_tokens} + {each.new_tokens}",
@@ -131,10 +133,10 @@ def _sessions(report: Report) -> Table:
         for each in report.sessions
     )
     columns = ("tokens read + generated", "time", "energy", "a token", "a generated token", "whole board")
-    return Table("Sessions (modelled)", columns, rows)
+    return TerminalTable("Sessions (modelled)", columns, rows)
 
 
-def _comparison(report: Report) -> Table:
+def _comparison(report: Report) -> TerminalTable:
     rows = tuple(
         (
             row.hardware,
@@ -154,10 +156,10 @@ def _comparison(report: Report) -> Table:
         for row in report.comparison
     )
     columns = ("hardware", "model", "tokens", "generate tokens/s", "mJ", "prefill tokens/s", "mJ", "source")
-    return Table(f"Beside published systems ({report.published.citation})", columns, rows)
+    return TerminalTable(f"Beside published systems ({report.published.citation})", columns, rows)
 
 
-def _sensitivity(report: Report) -> Table:
+def _sensitivity(report: Report) -> TerminalTable:
     rows = []
     for row in report.sensitivity:
         ends = [row.low, row.high]
@@ -173,10 +175,10 @@ def _sensitivity(report: Report) -> Table:
             )
         )
     columns = ("parameter", "range", "generate tokens/s", "generate mJ", "prefill tokens/s", "confidence")
-    return Table("What the uncertain parameters move (modelled)", columns, tuple(rows))
+    return TerminalTable("What the uncertain parameters move (modelled)", columns, tuple(rows))
 
 
-def validation_table(report: Report) -> Table:
+def validation_table(report: Report) -> TerminalTable:
     """Return the networks of others, as measured and as modelled."""
     rows = tuple(
         (
@@ -187,13 +189,13 @@ def validation_table(report: Report) -> Table:
             f"{each.residual:+.1%}",
         )
         for validation in report.validations
-        for each in validation.comparisons
+        for each in validation.quantities
     )
     columns = ("network", "quantity", "published", "modelled", "residual")
-    return Table("The model held against networks that others measured on Loihi 2", columns, rows)
+    return TerminalTable("The model held against networks that others measured on Loihi 2", columns, rows)
 
 
-def _sweep(report: Report) -> Table:
+def _sweep(report: Report) -> TerminalTable:
     rows = tuple(
         (
             row.label,
@@ -211,4 +213,4 @@ def _sweep(report: Report) -> Table:
     )
     columns = ("variation", "chips", "generate tokens/s", "mJ", "prefill tokens/s", "mJ")
     title = "Variations (modelled; * no other choice is faster for less energy; hypothetical ones take no part)"
-    return Table(title, columns, rows)
+    return TerminalTable(title, columns, rows)

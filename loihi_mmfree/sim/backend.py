@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loihi_mmfree.fixedpoint.interpreter import Counters
+from loihi_mmfree.ir.graph import Graph
+from loihi_mmfree.ir.nodes import logits_output, token_input
 
 TakeLogits = Callable[[NDArray[np.int32]], None]
 """Called with the logits [t, V] of some tokens; the array is good until the call returns."""
 
 
-class Backend(Protocol):
+Self = TypeVar("Self", bound="Closable")
+
+
+class Closable(Protocol):
+    """What holds something until it is closed. A context manager: whatever ends the block closes it."""
+
+    def close(self) -> None:
+        """Release everything. Does nothing the second time."""
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Backend(Closable, Protocol):
     """What runs a network: the engine, Lava's simulation, or a chip.
 
     What is to be told of its messages is an `activity.observer.Observer`, given once when it is opened; a backend
@@ -61,5 +79,26 @@ class Backend(Protocol):
     def reset(self) -> None:
         """Forget the sequence so far."""
 
-    def close(self) -> None:
-        """Release everything. Does nothing the second time."""
+
+class GraphBackend(Backend):
+    """A backend on this machine: what runs a lowered graph.
+
+    Parameters
+    ----------
+    graph : Graph
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._tokens, self._logits = token_input(graph), logits_output(graph)
+        self._steps = 0
+
+    @property
+    def logit_scale(self) -> float:
+        """Real value of one unit of a logit."""
+        return self._logits.scale
+
+    @property
+    def steps(self) -> int:
+        """Time steps so far; engines know none, and count tokens."""
+        return self._steps

@@ -47,6 +47,8 @@ def test_weights_without_a_configuration(tmp_path, state):
         pytest.param(b"\xff\xfe", id="not UTF-8"),
         pytest.param(b"[" * 100_000, id="nested too deep"),
         pytest.param(b'{"hidden_size": ' + b"9" * 5000 + b"}", id="integer too long"),
+        pytest.param(b'{"hidden_size": 8, "hidden_size": 16}', id="a key twice"),
+        pytest.param(b'{"rms_norm_eps": NaN}', id="no number"),
     ],
 )
 def test_a_configuration_that_is_not_json(folder, state, content):

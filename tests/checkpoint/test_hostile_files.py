@@ -266,6 +266,14 @@ def test_a_safetensors_entry_that_does_not_fit_its_file(folder, entry, data):
         open_checkpoint(folder)
 
 
+def test_a_safetensors_header_that_says_twice_where_a_tensor_lies(folder):
+    entry = json.dumps({"dtype": "F16", "shape": [1], "data_offsets": [0, 2]})
+    header = f'{{"{NAME}": {entry}, "{NAME}": {entry}}}'.encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 2)
+    with pytest.raises(CheckpointError, match="a key stands twice"):
+        open_checkpoint(folder)
+
+
 def test_json_that_would_take_much_memory_is_not_parsed(folder, state):
     save_file(state, folder / "model.safetensors")
     (folder / "config.json").write_text('{"a": [' + "[]," * 10**5 + "1]}")

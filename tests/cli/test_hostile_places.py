@@ -126,7 +126,8 @@ def test_a_network_whose_path_is_not_utf8_runs(call: Call, tiny_net: Net, tmp_pa
     path = tmp_path / os.fsdecode(b"n\xff")
     shutil.copytree(tiny_net.path, path)
     assert call("run", path, *RUN).code == 0
-    assert "n\\udcff" in call("inspect", path).out
+    shown = "".join(call("inspect", path).out.split())  # A table wraps a long path anywhere.
+    assert "n\\udcff" in shown
 
 
 def test_names_do_not_steer_the_terminal(call: Call, tmp_path: Path) -> None:

@@ -149,6 +149,24 @@ except KeyboardInterrupt:
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
+def test_an_interrupt_in_a_notebook_while_a_checkpoint_imports_torch_leaves_no_half_of_it(
+    tiny_checkpoint: Path,
+) -> None:
+    code = IN_AN_IMPORT.format(module="torch.nn").replace("time.sleep(60)", "os.kill(os.getpid(), 2)")
+    code += """
+import os
+from loihi_mmfree.checkpoint import open_checkpoint
+checkpoint = open_checkpoint(sys.argv[1])
+try:
+    checkpoint.tensor("model.norm.weight")
+except KeyboardInterrupt:
+    print("again", *checkpoint.tensor("model.norm.weight").shape)
+"""
+    command = [sys.executable, "-c", code, str(tiny_checkpoint)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert found.stdout.split() == ["importing", "again", "128"]
+
+
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_AS"), reason="the system limits no address space")
 @pytest.mark.parametrize(("megabytes", "said"), [(90, "loihi-mmfree: needs"), (3300, "")])
 def test_too_little_address_space_is_said_at_once(

@@ -10,7 +10,7 @@ import pytest
 from loihi_mmfree.activity.counts import Activity, worst_case
 from loihi_mmfree.activity.recorder import ActivityRecorder
 from loihi_mmfree.cost.parameters import load_parameters
-from loihi_mmfree.cost.sweep import Setting, SweepRow, pareto, settings, sweep
+from loihi_mmfree.cost.sweep import SweepRow, Variation, pareto, sweep, variations_of
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.sim.engine.specification import Engine
 
@@ -75,7 +75,7 @@ def test_variations_of_chips_are_named_by_the_chips_in_use(rows: tuple[SweepRow,
 def test_variations_that_use_as_many_chips_as_another_are_left_out(tiny_net: Net) -> None:
     placed, worst = tiny_net.placed, worst_case(tiny_net.graph)
     # Given four chips, mmf-tiny uses three of them.
-    variations = [Setting("as compiled"), *(Setting("more", chips=chips) for chips in (1, 4, 3))]
+    variations = [Variation("as compiled"), *(Variation("more", chips=chips) for chips in (1, 4, 3))]
     found = sweep(tiny_net.graph, placed.placement, placed.chip, worst, load_parameters(), variations)
     assert [row.what for row in found] == ["as compiled", "spread over 3 chips"]
 
@@ -84,17 +84,17 @@ def test_variations_that_use_as_many_chips_as_another_are_left_out(tiny_net: Net
 def test_narrower_activations_send_the_values_that_do_not_round_to_zero(
     tiny_net: Net, with_histograms: Activity, bits: int, name: str
 ) -> None:
-    found = {each.what: each for each in settings(tiny_net.graph, tiny_net.placed.placement, with_histograms)}
-    setting = found[f"activations {name} narrower"]
-    assert setting.activity is not None
-    assert setting.hypothetical
+    found = {each.what: each for each in variations_of(tiny_net.graph, tiny_net.placed.placement, with_histograms)}
+    variation = found[f"activations {name} narrower"]
+    assert variation.activity is not None
+    assert variation.hypothetical
     golden, key = tiny_net.golden(), "layers.0.attn.o_proj.norm.scale:o_proj"
     half = 1 << (bits - 1)
-    assert setting.activity.messages[key] == np.count_nonzero((golden[key] + half) >> bits)
+    assert variation.activity.messages[key] == np.count_nonzero((golden[key] + half) >> bits)
 
 
 def test_without_histograms_activation_bits_are_not_varied(tiny_net: Net) -> None:
-    found = settings(tiny_net.graph, tiny_net.placed.placement, worst_case(tiny_net.graph))
+    found = variations_of(tiny_net.graph, tiny_net.placed.placement, worst_case(tiny_net.graph))
     assert not any("activations" in each.what for each in found)
 
 

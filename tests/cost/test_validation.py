@@ -12,15 +12,15 @@ from loihi_mmfree.cost.fit import reference_workload
 from loihi_mmfree.cost.model import predict
 from loihi_mmfree.cost.parameters import load_parameters
 from loihi_mmfree.cost.validation import (
-    Comparison,
-    compare,
-    compare_cycle,
+    ValidatedQuantity,
     energy_trial,
     measured_data,
     measured_energies,
     measured_network,
     needed_scale,
     pilotnet_workload,
+    validate,
+    validate_cycle,
     yolo_workload,
 )
 
@@ -33,17 +33,17 @@ def documented_rows(quantity: str) -> list[str]:
     return re.findall(rf"^ *\| {re.escape(quantity)} \|.*$", SECTION, flags=re.MULTILINE)
 
 
-def as_documented(comparison: Comparison) -> str:
-    return f"{100 * comparison.residual:+.1f} %"
+def as_documented(quantity: ValidatedQuantity) -> str:
+    return f"{100 * quantity.residual:+.1f} %"
 
 
-def pilotnet() -> dict[str, Comparison]:
-    rows = compare(measured_network("pilotnet_lif"), pilotnet_workload(), load_parameters())
+def pilotnet() -> dict[str, ValidatedQuantity]:
+    rows = validate(measured_network("pilotnet_lif"), pilotnet_workload(), load_parameters())
     return {row.quantity: row for row in rows}
 
 
-def yolo() -> dict[str, Comparison]:
-    rows = compare(measured_network("yolo_kp"), yolo_workload(), load_parameters())
+def yolo() -> dict[str, ValidatedQuantity]:
+    rows = validate(measured_network("yolo_kp"), yolo_workload(), load_parameters())
     return {row.quantity: row for row in rows}
 
 
@@ -61,13 +61,13 @@ def yolo() -> dict[str, Comparison]:
     ],
 )
 def test_the_docs_have_the_residual_that_the_model_gives(
-    found: Callable[[], dict[str, Comparison]], position: int, quantity: str
+    found: Callable[[], dict[str, ValidatedQuantity]], position: int, quantity: str
 ) -> None:
     assert as_documented(found()[quantity]) in documented_rows(quantity)[position]
 
 
 def test_the_docs_have_the_residuals_of_the_recurring_steps() -> None:
-    for number, step in enumerate(compare_cycle(load_parameters()), start=1):
+    for number, step in enumerate(validate_cycle(load_parameters()), start=1):
         (row,) = documented_rows(str(number))
         assert f"{step.measured} us" in row
         assert f"{step.modelled:.1f} us | {as_documented(step)}" in row
@@ -114,7 +114,7 @@ def test_the_fitted_pair_of_the_energy_model_is_one_of_the_trials() -> None:
 
 def test_the_energies_of_pilotnet_meet_its_measured_power_at_rest_and_energy_of_events() -> None:
     parameters = measured_energies(load_parameters())
-    rows = compare(measured_network("pilotnet_lif"), pilotnet_workload(), parameters)
+    rows = validate(measured_network("pilotnet_lif"), pilotnet_workload(), parameters)
     found = {row.quantity: row.residual for row in rows}
     assert found["static power"] == pytest.approx(0)
     assert found["dynamic energy of a step"] == pytest.approx(0)
@@ -124,7 +124,7 @@ def test_the_energies_of_pilotnet_meet_its_measured_power_at_rest_and_energy_of_
 def test_the_docs_have_what_the_energies_of_pilotnet_give_for_other_systems() -> None:
     fitted = load_parameters()
     parameters = measured_energies(fitted)
-    rows = compare(measured_network("yolo_kp"), yolo_workload(), parameters)
+    rows = validate(measured_network("yolo_kp"), yolo_workload(), parameters)
     events = {row.quantity: row for row in rows}["dynamic energy of a step"]
     assert f"{events.modelled:.0f} uJ, {100 * events.residual:.1f} % more than measured" in SECTION
     published = predict(reference_workload(), parameters)

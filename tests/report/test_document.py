@@ -153,7 +153,7 @@ def test_every_quantity_has_a_source_and_what_it_was_made_from(unrecorded: Repor
 
 def test_published_numbers_carry_their_citation(unrecorded: Report) -> None:
     published = [each for each in quantities(unrecorded.to_dict()) if each["source"] == "published"]
-    held_against = sum(len(each.comparisons) for each in unrecorded.validations)
+    held_against = sum(len(each.quantities) for each in unrecorded.validations)
     assert len(published) == 4 * 4 * 6 + len(load_published().zeros) + held_against
     assert all("citation" in each["inputs"] for each in published)
 

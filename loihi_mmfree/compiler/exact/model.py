@@ -40,12 +40,12 @@ from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.fixedpoint.requantizer import MULTIPLIER_BITS, fit_multipliers
 from loihi_mmfree.loihi2.hardware import LOIHI2, ChipSpec
 from loihi_mmfree.quantize.blocks import (
-    ChannelMixer,
     MergedNorm,
     QuantizedBlock,
+    QuantizedChannelMixer,
     QuantizedModel,
+    QuantizedTokenMixer,
     TernaryProjection,
-    TokenMixer,
     normalise,
 )
 from loihi_mmfree.quantize.quantizers import ActivationQuantizer, ternary_codes
@@ -167,7 +167,7 @@ class ExactModel(nn.Module):
 
     # -- sections 5, 7 and 8 ----------------------------------------------------------------------
 
-    def _token_mixer(self, mixer: TokenMixer, inputs: list[Fixed], bound: Tensor | None) -> Fixed:
+    def _token_mixer(self, mixer: QuantizedTokenMixer, inputs: list[Fixed], bound: Tensor | None) -> Fixed:
         """Section 7."""
         readers = (mixer.i_proj, mixer.f_proj, mixer.g_proj)
         i_sums, f_sums, g_sums = (self._project(a, reader) for a, reader in zip(inputs, readers, strict=True))
@@ -195,7 +195,7 @@ class ExactModel(nn.Module):
         target = quantizer.scaling.qformat()
         return self._quantized(quantizer, F.silu(x.real), rounding_shift(value, frac - target.frac))
 
-    def _scan(self, mixer: TokenMixer, candidate: Fixed, gate: Tensor) -> Fixed:
+    def _scan(self, mixer: QuantizedTokenMixer, candidate: Fixed, gate: Tensor) -> Fixed:
         """h = lerp(gate, h, s, 15), from 0."""
         bits, frac = tables.SIGMOID_FRACTION_BITS, candidate.format.frac
         state, states = torch.zeros_like(candidate.real[:, 0]), []
@@ -205,7 +205,7 @@ class ExactModel(nn.Module):
             states.append(state)
         return Fixed(torch.stack(states, dim=1), candidate.format)
 
-    def _channel_mixer(self, mixer: ChannelMixer, activations: Fixed) -> Fixed:
+    def _channel_mixer(self, mixer: QuantizedChannelMixer, activations: Fixed) -> Fixed:
         """Section 8: the gated linear unit."""
         half = mixer.gate_proj.out_features // 2
         gate_sums = self._project(activations, mixer.gate_proj, slice(half))

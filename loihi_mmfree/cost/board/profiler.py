@@ -85,7 +85,7 @@ class Probes:
 
 
 @dataclass(frozen=True)
-class Span:
+class ProfiledRun:
     """What passed while the probes were on.
 
     Parameters
@@ -108,7 +108,7 @@ class Span:
     ids_sha256: str = ""
 
     @classmethod
-    def of_run(cls, result: RunResult, new_tokens: int) -> Span:
+    def of(cls, result: RunResult, new_tokens: int) -> ProfiledRun:
         """Return that of a run which was to generate so many tokens."""
         prompt = len(result.prompt_ids)
         read = np.array(result.ids, dtype="<i8")
@@ -132,7 +132,7 @@ class Profile:
 
     Parameters
     ----------
-    span : Span
+    run : ProfiledRun
     seconds : float
     joules, static_joules : float
         Of the whole board: every chip on it, in use or not.
@@ -144,7 +144,7 @@ class Profile:
         What all this is held against.
     """
 
-    span: Span
+    run: ProfiledRun
     seconds: float
     joules: float
     static_joules: float
@@ -155,7 +155,7 @@ class Profile:
     @property
     def same_ids(self) -> bool | None:
         """Whether the board read the ids that the activity was recorded of; None if that is not known."""
-        both = self.span.ids_sha256, self.expected.ids_sha256
+        both = self.run.ids_sha256, self.expected.ids_sha256
         return both[0] == both[1] if all(both) else None
 
     @property
@@ -163,11 +163,11 @@ class Profile:
         """What keeps numbers from being printed or trusted."""
         workload = self.expected.workload
         counted = self.activity.flags(workload.chips, workload.cores)
-        return (*self._span_flags, *self._energy_flags, *counted, *self._operation_flags)
+        return (*self._run_flags, *self._energy_flags, *counted, *self._operation_flags)
 
     @property
-    def _span_flags(self) -> tuple[str, ...]:
-        if not self.span.ended_early:
+    def _run_flags(self) -> tuple[str, ...]:
+        if not self.run.ended_early:
             return ()
         return (
             "fewer tokens were generated than the power probe was told to reckon with, and whether its mean then "
@@ -194,7 +194,7 @@ class Profile:
         name = "synaptic_operations"
         if name not in self.activity.totals or not self.expected.per_token.get(name):
             return ()
-        ratio = self.activity.totals[name] / self.span.tokens / self.expected.per_token[name]
+        ratio = self.activity.totals[name] / self.run.tokens / self.expected.per_token[name]
         if abs(ratio - 1) <= SAME_OPERATIONS:
             return ()
         other = {
@@ -209,11 +209,11 @@ class Profile:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; a flagged dynamic energy is left out."""
-        span = self.span
+        run = self.run
         named = {
             "latency_seconds": (self.seconds, "s"),
-            "tokens_per_s": (span.tokens / self.seconds, "tokens/s"),
-            "millijoules_per_token": (1e3 * self.joules / span.tokens, "mJ"),
+            "tokens_per_s": (run.tokens / self.seconds, "tokens/s"),
+            "millijoules_per_token": (1e3 * self.joules / run.tokens, "mJ"),
             "total_energy_joules": (self.joules, "J"),
             "static_energy_joules": (self.static_joules, "J"),
             "dynamic_energy_joules": (self.joules - self.static_joules, "J"),
@@ -221,15 +221,15 @@ class Profile:
         }
         if self._energy_flags:
             del named["dynamic_energy_joules"]
-        modelled = self.expected.run(span.prompt_tokens, span.new_tokens_read)
+        modelled = self.expected.run(run.prompt_tokens, run.new_tokens_read)
         return {
             "schema_version": SCHEMA_VERSION,
             "measurement_method": MEASUREMENT_METHOD,
             "scope": SCOPE,
-            "tokens": span.tokens,
-            "prompt_tokens": span.prompt_tokens,
-            "new_tokens_read": span.new_tokens_read,
-            "steps": span.steps,
+            "tokens": run.tokens,
+            "prompt_tokens": run.prompt_tokens,
+            "new_tokens_read": run.new_tokens_read,
+            "steps": run.steps,
             **{name: self._measured(value, unit) for name, (value, unit) in named.items()},
             "modelled": {name: each.to_dict() for name, each in modelled.items()},
             "energy_by_rail_joules": {
@@ -242,7 +242,7 @@ class Profile:
     def _activity(self) -> dict[str, Any]:
         return {
             "per_token": {
-                name: self._measured(total / self.span.tokens, name.replace("_", " "))
+                name: self._measured(total / self.run.tokens, name.replace("_", " "))
                 for name, total in self.activity.totals.items()
             },
             "expected_per_token": {name: each.to_dict() for name, each in self.expected.events().items()},
@@ -251,7 +251,7 @@ class Profile:
         }
 
     def _measured(self, value: float, unit: str) -> dict[str, Any]:
-        inputs = {"measurement_method": MEASUREMENT_METHOD, "tokens": self.span.tokens, "steps": self.span.steps}
+        inputs = {"measurement_method": MEASUREMENT_METHOD, "tokens": self.run.tokens, "steps": self.run.steps}
         return Quantity(value, unit, "measured", inputs).to_dict()
 
 
@@ -286,14 +286,14 @@ def attach_probes(run_config: Any, steps: int) -> Probes:
     return probes
 
 
-def read_profile(probes: Probes | None, span: Span, expected: Expectation) -> Profile:
+def read_profile(probes: Probes | None, run: ProfiledRun, expected: Expectation) -> Profile:
     """Read probes after the network has stopped.
 
     Parameters
     ----------
     probes : Probes
         What the runner offers; None is refused.
-    span : Span
+    run : ProfiledRun
         What passed while they were on.
     expected : Expectation
         What they are held against.
@@ -310,11 +310,11 @@ def read_profile(probes: Probes | None, span: Span, expected: Expectation) -> Pr
             "cost.board.profiler.attach_probes(run_config, profile_steps) before the network starts, and offer as "
             "`probes` what that returns (docs/loihi2.md)"
         )
-    seconds = 1e-6 * span.steps * _mean(probes.time, "avg_time_per_step")
+    seconds = 1e-6 * run.steps * _mean(probes.time, "avg_time_per_step")
     if seconds <= 0:
         raise MeasurementError(f"avg_time_per_step: the run took {seconds} s, so the probe recorded nothing")
     return Profile(
-        span,
+        run,
         seconds,
         joules=seconds * _mean(probes.power, "total_power"),
         static_joules=seconds * _mean(probes.power, "static_total_power"),

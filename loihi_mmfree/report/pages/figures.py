@@ -53,7 +53,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ParetoPoint:
     """A numbered point of the Pareto plot; `best` if no other choice is better in both, `hypothetical` if it is
     none."""
 
@@ -172,7 +172,7 @@ def bins_plot(title: str, x_name: str, y_name: str, bins: Sequence[Bin]) -> Html
     return drawing(WIDTH, HEIGHT, title, f"{y_name} over {x_name}: {described}", [_title(title), *parts])
 
 
-def pareto_plot(title: str, x_name: str, y_name: str, choices: Sequence[Choice]) -> Html:
+def pareto_plot(title: str, x_name: str, y_name: str, choices: Sequence[ParetoPoint]) -> Html:
     """Draw numbered points, those that nothing beats filled and joined, hypothetical ones grey; right and down is
     better."""
     y = axis([each.y for each in choices], HEIGHT - _BOTTOM, _TOP)

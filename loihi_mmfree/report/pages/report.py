@@ -15,7 +15,7 @@ from loihi_mmfree.report.document import NOT_MODELLED, Report
 from loihi_mmfree.report.pages.activity import activity_context
 from loihi_mmfree.report.pages.chip_map import LEVELS, chip_map
 from loihi_mmfree.report.pages.figures import (
-    Choice,
+    ParetoPoint,
     Series,
     Span,
     pareto_plot,
@@ -27,8 +27,7 @@ from loihi_mmfree.report.pages.figures import (
 from loihi_mmfree.report.pages.svg import Html
 from loihi_mmfree.report.pages.tables import NOTE, NUMBER, TEXT, Fact, Table, grade, table
 from loihi_mmfree.report.summary import summarize
-from loihi_mmfree.report.tables import Table as TerminalTable
-from loihi_mmfree.report.tables import notes, tables, validation_table
+from loihi_mmfree.report.tables import TerminalTable, notes, tables, validation_table
 from loihi_mmfree.text import counted
 
 _NOT_MEASURED = "Nothing was measured on hardware."
@@ -174,7 +173,7 @@ def _sweep(report: Report) -> dict[str, Any]:
     plots = []
     for phase, title in (("generate", "generating"), ("prefill", "prefill")) if report.sweep else ():
         choices = [
-            Choice(
+            ParetoPoint(
                 number,
                 row.label,
                 row.tokens_per_s[phase],

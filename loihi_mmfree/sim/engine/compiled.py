@@ -9,10 +9,9 @@ from loihi_mmfree.activity.observer import NOBODY, Observer
 from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.interpreter import Counters
 from loihi_mmfree.ir.graph import Graph
-from loihi_mmfree.ir.nodes import logits_output, token_input
 from loihi_mmfree.ir.part import Part
 from loihi_mmfree.memory import release_code_of
-from loihi_mmfree.sim.backend import Backend, TakeLogits
+from loihi_mmfree.sim.backend import GraphBackend, TakeLogits
 from loihi_mmfree.sim.engine.core import FastCore
 from loihi_mmfree.sim.engine.team import ProgramLibrary, Team, available_threads
 
@@ -22,7 +21,7 @@ FEWEST_TOGETHER = 8
 """Below this, tokens are faster one by one: the weights are read again, but nothing is padded."""
 
 
-class FastEngine(Backend):
+class FastEngine(GraphBackend):
     """Runs a network token-exactly with compiled kernels and keeps its recurrent state between calls.
 
     The weights stay packed, wherever they lie; buffers are made once and do not grow with the tokens read.
@@ -51,25 +50,14 @@ class FastEngine(Backend):
         self, graph: Graph, strict: bool = False, threads: int | None = None, observer: Observer = NOBODY
     ) -> None:
         observer.require({"counts"}, "the compiled engine", "use the engine with NumPy kernels")
-        self.graph, self._counts = graph, observer.counts
-        self._tokens, self._logits = token_input(graph), logits_output(graph)
+        super().__init__(graph)
+        self._counts = observer.counts
         self._team = Team(threads or available_threads())
         part = Part.between_the_hosts_ends(graph)
         measured, record = threads is None, observer.counts is not None
         self._core = FastCore(part, PROMPT_TOKENS, strict, self._team, ProgramLibrary(), measured, record)
         release_code_of("libllvmlite")
         self._room = np.empty((0, self._logits.size), dtype=np.int32)
-        self._tokens_read = 0
-
-    @property
-    def logit_scale(self) -> float:
-        """Real value of one unit of a logit."""
-        return self._logits.scale
-
-    @property
-    def steps(self) -> int:
-        """Tokens read since the engine was made: it knows no time steps."""
-        return self._tokens_read
 
     @property
     def counters(self) -> Counters:
@@ -101,7 +89,7 @@ class FastEngine(Backend):
             self._core.run({self._tokens.out(): rows}, {self._logits.inputs[0]: logits}, last_only=take is None)
             if self._counts is not None:
                 self._counts(self._core.count_messages(count), self._core.count_incidents(count))
-            self._tokens_read += count
+            self._steps += count
             done += count
             if take is not None:
                 take(logits)

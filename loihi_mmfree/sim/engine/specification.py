@@ -10,14 +10,13 @@ from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.interpreter import Counters
 from loihi_mmfree.ir.executor import Executor
 from loihi_mmfree.ir.graph import Graph
-from loihi_mmfree.ir.nodes import logits_output, token_input
-from loihi_mmfree.sim.backend import Backend, TakeLogits
+from loihi_mmfree.sim.backend import GraphBackend, TakeLogits
 
 TOKENS_TOGETHER = 64
 """Most tokens whose values are held at once."""
 
 
-class Engine(Backend):
+class Engine(GraphBackend):
     """Runs a network token-exactly and keeps its recurrent state between calls.
 
     Parameters
@@ -31,22 +30,10 @@ class Engine(Backend):
     """
 
     def __init__(self, graph: Graph, strict: bool = False, observer: Observer = NOBODY) -> None:
-        self.graph = graph
-        self._tokens, self._logits = token_input(graph), logits_output(graph)
+        super().__init__(graph)
         inner = tuple(node for node in graph if node is not self._tokens)
         self._executor = Executor(graph, inner, strict)
         self._taps = Taps(graph, observer)
-        self._tokens_read = 0
-
-    @property
-    def logit_scale(self) -> float:
-        """Real value of one unit of a logit."""
-        return self._logits.scale
-
-    @property
-    def steps(self) -> int:
-        """Tokens read since the engine was made: it knows no time steps."""
-        return self._tokens_read
 
     @property
     def counters(self) -> Counters:
@@ -69,7 +56,7 @@ class Engine(Backend):
             self._taps.begin(len(piece))
             values = self._executor.run({self._tokens.out(): rows}, [wanted], self._taps.tap, self._taps.tally)
             self._taps.end()
-            self._tokens_read += len(piece)
+            self._steps += len(piece)
             logits = values[wanted].astype(np.int32)
             if take is not None:
                 take(logits)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
 
 import numpy as np
 from lava.magma.core.process.process import ProcessServer
@@ -16,10 +15,10 @@ from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.interpreter import OVERFLOWS, Counters
 from loihi_mmfree.ir.evaluators import count_wide_sums
 from loihi_mmfree.ir.graph import Graph, Source
-from loihi_mmfree.ir.nodes import NeuronGroup, logits_output, token_input
+from loihi_mmfree.ir.nodes import NeuronGroup
 from loihi_mmfree.ir.synapses import Synapse
 from loihi_mmfree.processes.neuron_group import TALLY
-from loihi_mmfree.sim.backend import Backend, TakeLogits
+from loihi_mmfree.sim.backend import GraphBackend, TakeLogits
 from loihi_mmfree.sim.lava.graph import LavaGraph, SimulationConfig, build
 from loihi_mmfree.sim.lava.runtimes.base import NetworkRuntime
 from loihi_mmfree.sim.lava.runtimes.inprocess import InProcessRuntime
@@ -29,7 +28,7 @@ RUNTIMES = ("inprocess", "stock")
 DEFAULT_TIMEOUT_SECONDS = 60.0
 
 
-class LavaNetwork(Backend):
+class LavaNetwork(GraphBackend):
     """Runs a network as Lava processes and keeps its recurrent state between calls.
 
     A context manager; whatever ends it (the block's end, an error, Ctrl-C), no process, thread or shared memory
@@ -72,9 +71,7 @@ class LavaNetwork(Backend):
         kernels: str = "compiled",
         observer: Observer = NOBODY,
     ) -> None:
-        self.graph = graph
-        self._tokens, self._logits = token_input(graph), logits_output(graph)
-        self._steps = 0
+        super().__init__(graph)
         self._burst = 1
         if runtime not in RUNTIMES:
             raise UsageError(f"runtime: unknown {runtime!r}; known: {', '.join(RUNTIMES)}")
@@ -94,31 +91,10 @@ class LavaNetwork(Backend):
             _forget(self._lava)
             raise
 
-    def __enter__(self) -> LavaNetwork:
-        return self
-
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     @property
     def depth(self) -> int:
         """Time steps from a token's entry until its logits leave."""
         return self._lava.depth
-
-    @property
-    def steps(self) -> int:
-        """Time steps run so far."""
-        return self._steps
-
-    @property
-    def logit_scale(self) -> float:
-        """Real value of one unit of a logit."""
-        return self._logits.scale
 
     @property
     def counters(self) -> Counters:

@@ -45,7 +45,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Machine:
+class MachineSpeed:
     """What this machine can do, measured in the same run.
 
     Parameters
@@ -103,11 +103,11 @@ class Bench:
 
     Parameters
     ----------
-    machine : Machine
+    machine : MachineSpeed
     rows : tuple of Measurement
     """
 
-    machine: Machine
+    machine: MachineSpeed
     rows: tuple[Measurement, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _rounded(megabytes: float | None) -> str:
     return "not known" if megabytes is None else f"{megabytes:.0f}"
 
 
-def measure_machine() -> Machine:
+def measure_machine() -> MachineSpeed:
     """Measure read bandwidth and matrix product of this machine; takes about a second."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parts = [np.ones(_READ_BYTES // cores // 8, dtype=np.int64) for _ in range(cores)]
@@ -149,7 +149,7 @@ def measure_machine() -> Machine:
     matrix = np.ones((_GEMM_SIZE, _GEMM_SIZE), dtype=np.float32)
     product = _best_seconds(lambda: matrix @ matrix)
     bytes_read = sum(part.nbytes for part in parts)
-    return Machine(cores, bytes_read / read / 1e9, _GEMM_SIZE**3 / product / 1e9)
+    return MachineSpeed(cores, bytes_read / read / 1e9, _GEMM_SIZE**3 / product / 1e9)
 
 
 def _best_seconds(function: Callable[[], object], repeats: int = 7) -> float:

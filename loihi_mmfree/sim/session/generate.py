@@ -6,7 +6,6 @@ import hashlib
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from loihi_mmfree.activity.counts import Activity
 from loihi_mmfree.errors import SimulationError, UsageError
 from loihi_mmfree.fixedpoint.interpreter import Counters
-from loihi_mmfree.sim.backend import Backend, TakeLogits
+from loihi_mmfree.sim.backend import Backend, Closable, TakeLogits
 from loihi_mmfree.sim.session.sampling import Sampler
 from loihi_mmfree.text import TextStream, Tokenizer
 
@@ -133,7 +132,7 @@ def check_new_tokens(new_tokens: int) -> None:
         raise UsageError(f"the number of new tokens is {new_tokens}; it must not be negative")
 
 
-class TokenStream(Iterator[Token]):
+class TokenStream(Closable, Iterator[Token]):
     """A run that gives its tokens as they come; the prompt is read when the first is asked for.
 
     A context manager. Its end, an error or an interrupt releases all that the run holds.
@@ -194,17 +193,6 @@ class TokenStream(Iterator[Token]):
         except BaseException:
             self._release()
             raise
-
-    def __enter__(self) -> TokenStream:
-        return self
-
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         if not self._closed:

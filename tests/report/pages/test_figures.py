@@ -8,7 +8,7 @@ import pytest
 
 from loihi_mmfree.loihi2.hardware import LOIHI2
 from loihi_mmfree.place.traffic import LinkTraffic, Traffic
-from loihi_mmfree.report.pages.figures import Axis, Bin, Choice, Span, bins_plot, pareto_plot, span_plot
+from loihi_mmfree.report.pages.figures import Axis, Bin, ParetoPoint, Span, bins_plot, pareto_plot, span_plot
 from loihi_mmfree.report.pages.link_map import link_map
 from loihi_mmfree.report.pages.svg import element
 
@@ -54,7 +54,7 @@ def test_a_plot_of_parameters_none_of_which_matters_says_so() -> None:
 
 def test_hypothetical_choices_look_different() -> None:
     drawn = pareto_plot(
-        "a", "x", "y", [Choice(1, "real", 1, 1, True), Choice(2, "zeros", 2, 0.5, False, True)]
+        "a", "x", "y", [ParetoPoint(1, "real", 1, 1, True), ParetoPoint(2, "zeros", 2, 0.5, False, True)]
     ).text
     assert re.findall('class="(dot[^"]*)"', drawn) == ["dot hollow c5", "dot c7"]
 

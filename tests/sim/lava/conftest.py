@@ -11,25 +11,9 @@ from pathlib import Path
 
 import pytest
 from greenlet import getcurrent, greenlet
-from lava.magma.runtime.message_infrastructure.shared_memory_manager import SharedMemoryManager
 
 # Lava looks a process's module up by its name, and executes every file in its folder.
 sys.path.insert(0, str(Path(__file__).parent / "inprocess_nets"))
-
-
-@pytest.fixture
-def shared_memory_names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the shared memory that Lava makes during a test, in /dev/shm while it exists."""
-    names: list[str] = []
-    create = SharedMemoryManager.create_shared_memory
-
-    def create_and_record(self: SharedMemoryManager, size: int) -> object:
-        memory = create(self, size)
-        names.append(memory.name)
-        return memory
-
-    monkeypatch.setattr(SharedMemoryManager, "create_shared_memory", create_and_record)
-    return names
 
 
 @pytest.fixture

@@ -169,8 +169,8 @@ def test_the_most_steps_are_those_of_lavas_simulation(tiny_net: Net, prompt: lis
 
 def test_prompt_and_generated_tokens_that_were_read_are_told_apart(tiny_net: Net, register: Register) -> None:
     register(roles(tiny_net), {"mine": StandInRunner})
-    span = api.profile(tiny_net, [1, 2, 3], 4, stop_at_end_of_text=False)[1].span
-    assert (span.prompt_tokens, span.new_tokens_read, span.ended_early) == (3, 3, False)
+    run = api.profile(tiny_net, [1, 2, 3], 4, stop_at_end_of_text=False)[1].run
+    assert (run.prompt_tokens, run.new_tokens_read, run.ended_early) == (3, 3, False)
 
 
 def test_a_generation_that_ended_early_is_noticed(
@@ -179,7 +179,7 @@ def test_a_generation_that_ended_early_is_noticed(
     first = api.run(tiny_net, [1, 2, 3], 1, backend="engine").new_ids[0]
     monkeypatch.setitem(tiny_net.manifest["model"], "eos_token_id", first)
     register(roles(tiny_net), {"mine": StandInRunner})
-    assert api.profile(tiny_net, [1, 2, 3], 4)[1].span.ended_early
+    assert api.profile(tiny_net, [1, 2, 3], 4)[1].run.ended_early
 
 
 def test_a_damaged_activity_is_refused_before_a_board_is_held(net_copy: Path, register: Register) -> None:
