@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from loihi_mmfree.ir.nodes import TokenIn
 from loihi_mmfree.net.artifact import load_net
-from loihi_mmfree.sim.batched.engine import BatchedEngine, Logits, open_device
+from loihi_mmfree.sim.batched.engine import BatchedEngine, BatchLogits, open_device
 
 CHECKED_SEQUENCES, CHECKED_TOKENS = 5, 40
 STEPS = 100
@@ -32,7 +32,7 @@ def hash_of(engine: BatchedEngine, sequences: list[NDArray[np.int64]]) -> str:
     """Return one hash of all logits, sequence by sequence."""
     found: list[list[bytes]] = [[] for _ in sequences]
 
-    def take(logits: Logits) -> None:
+    def take(logits: BatchLogits) -> None:
         for row, sequence in zip(logits.values.cpu().numpy(), logits.sequences, strict=True):
             found[sequence].append(row.tobytes())
 

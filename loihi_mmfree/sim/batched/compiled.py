@@ -10,7 +10,7 @@ from loihi_mmfree.ir.nodes import logits_output
 from loihi_mmfree.sim.batched.kernels.launch import ProductLaunch, RegionLaunch
 from loihi_mmfree.sim.batched.kernels.storage import Run, Storage, Weights
 from loihi_mmfree.sim.batched.paths import LogitsOf, Path, Progress, Rows, head_of
-from loihi_mmfree.sim.batched.pieces import Piece
+from loihi_mmfree.sim.batched.pieces import TokenRows
 from loihi_mmfree.sim.batched.products import exact_matrix_units
 from loihi_mmfree.sim.batched.regions import Region, schedule
 
@@ -30,7 +30,7 @@ class CompiledNetwork:
 
     Raises
     ------
-    NotPlannedError
+    NoKernelError
         Something in it is beyond the kernels.
     """
 
@@ -87,7 +87,7 @@ class CompiledPath(Path):
 
     Raises
     ------
-    NotPlannedError
+    NoKernelError
         Something in the network is beyond the kernels.
     """
 
@@ -99,7 +99,7 @@ class CompiledPath(Path):
         self._replay: Replay | None = None
         self._last: tuple[Progress, int] | None = None
 
-    def read(self, ids: Tensor, piece: Piece, progress: Progress) -> LogitsOf:
+    def read(self, ids: Tensor, piece: TokenRows, progress: Progress) -> LogitsOf:
         """Read the tokens of a piece, int32 [N]."""
         replay = self._replay_of(ids, piece, progress)
         if replay is not None:
@@ -113,7 +113,7 @@ class CompiledPath(Path):
         progress.restore(before)
         return self._otherwise.read(ids, piece, progress)
 
-    def _replay_of(self, ids: Tensor, piece: Piece, progress: Progress) -> Replay | None:
+    def _replay_of(self, ids: Tensor, piece: TokenRows, progress: Progress) -> Replay | None:
         """Return what replays such a piece; it is recorded for the second, since the first compiles kernels."""
         kind = (progress, len(ids)) if _single(piece) and len(ids) <= MOST_REPLAYED else None
         again, self._last = kind is not None and self._last == kind, kind
@@ -124,7 +124,7 @@ class CompiledPath(Path):
         return self._replay
 
 
-def _single(piece: Piece) -> bool:
+def _single(piece: TokenRows) -> bool:
     """Whether every sequence has one token."""
     return all(length == 1 for length in piece.lengths)
 

@@ -19,7 +19,7 @@ from loihi_mmfree.fixedpoint.program import Instruction
 from loihi_mmfree.ir.graph import Graph, Node, Source
 from loihi_mmfree.ir.nodes import NeuronGroup
 from loihi_mmfree.ir.synapses import SumSynapse, Synapse, TernarySynapse
-from loihi_mmfree.sim.batched.pieces import Piece
+from loihi_mmfree.sim.batched.pieces import TokenRows
 from loihi_mmfree.sim.batched.products import code_table, digits_for, multiply, product_type, unpack
 from loihi_mmfree.sim.batched.rules import RULES
 
@@ -46,14 +46,14 @@ class EagerNetwork:
         self._last_reader = {source: node.name for node in nodes for source in node.inputs}
 
     def run(
-        self, inputs: Mapping[Source, Tensor], piece: Piece, states: States, counted: Tensor
+        self, inputs: Mapping[Source, Tensor], piece: TokenRows, states: States, counted: Tensor
     ) -> dict[Source, Tensor]:
         """Evaluate.
 
         Parameters
         ----------
         inputs : mapping Source -> int64 tensor [N, n]
-        piece : Piece
+        piece : TokenRows
             Which sequence every row belongs to.
         states : dict (group, variable) -> int tensor [sequences, n]
             Carried on in place.
@@ -76,7 +76,7 @@ class EagerNetwork:
         return values
 
     def _evaluate(
-        self, node: Node, arguments: Sequence[Tensor], piece: Piece, states: States, counted: Tensor
+        self, node: Node, arguments: Sequence[Tensor], piece: TokenRows, states: States, counted: Tensor
     ) -> Mapping[str, Tensor]:
         if isinstance(node, NeuronGroup):
             return self._group(node, arguments, piece, states, counted)
@@ -103,7 +103,7 @@ class EagerNetwork:
         return values.sum(dim=1, keepdim=True)
 
     def _group(
-        self, node: NeuronGroup, arguments: Sequence[Tensor], piece: Piece, states: States, counted: Tensor
+        self, node: NeuronGroup, arguments: Sequence[Tensor], piece: TokenRows, states: States, counted: Tensor
     ) -> Mapping[str, Tensor]:
         program = node.program
         parameters = {
@@ -127,7 +127,7 @@ class EagerNetwork:
         run: _Run,
         core: tuple[Instruction, ...],
         registers: Mapping[str, Tensor],
-        piece: Piece,
+        piece: TokenRows,
         states: States,
     ) -> dict[str, Tensor]:
         """Run the recurrence token by token, all sequences that still have one together."""

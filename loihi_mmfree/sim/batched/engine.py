@@ -18,7 +18,7 @@ from loihi_mmfree.ir.nodes import logits_output
 from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.sim.backend import Backend, TakeLogits
 from loihi_mmfree.sim.batched.paths import EagerPath, Path, Progress
-from loihi_mmfree.sim.batched.pieces import Piece, cut
+from loihi_mmfree.sim.batched.pieces import TokenRows, cut
 from loihi_mmfree.sim.batched.products import probe, product_type
 
 GPU_ROWS, CPU_ROWS = 1 << 15, 1 << 9
@@ -28,7 +28,7 @@ LOGIT_ROWS = 1 << 11
 
 
 @dataclass(frozen=True)
-class Logits:
+class BatchLogits:
     """The logits after some tokens.
 
     Parameters
@@ -44,7 +44,7 @@ class Logits:
     positions: NDArray[np.int64]
 
 
-TakeBatch = Callable[[Logits], None]
+TakeBatch = Callable[[BatchLogits], None]
 
 
 def open_device(name: str | None = None) -> torch.device:
@@ -149,7 +149,7 @@ class BatchedEngine(Backend):
     def read(self, ids: NDArray[np.int64], take: TakeLogits | None = None) -> NDArray[np.int32]:
         """Read tokens of one sequence and return the logits after the last; see `Backend.read`."""
 
-        def give(logits: Logits) -> None:
+        def give(logits: BatchLogits) -> None:
             if take is not None:
                 take(logits.values.cpu().numpy())
 
@@ -179,7 +179,7 @@ class BatchedEngine(Backend):
         """
         last = torch.zeros((len(sequences), self._logits.size), dtype=torch.int32, device=self.device)
         for spans in cut([len(ids) for ids in sequences], self._rows):
-            piece = Piece(tuple(end - begin for begin, end in spans), self.device)
+            piece = TokenRows(tuple(end - begin for begin, end in spans), self.device)
             ids = np.concatenate([ids[slice(*span)] for ids, span in zip(sequences, spans, strict=True)])
             whole = [end == len(ids) > begin for ids, (begin, end) in zip(sequences, spans, strict=True)]
             self._read_piece(ids, piece, np.array([begin for begin, _ in spans]), np.array(whole), last, take)
@@ -189,7 +189,7 @@ class BatchedEngine(Backend):
     def _read_piece(
         self,
         ids: NDArray[np.int64],
-        piece: Piece,
+        piece: TokenRows,
         first: NDArray[np.int64],
         whole: NDArray[np.bool_],
         last: Tensor,
@@ -212,7 +212,7 @@ class BatchedEngine(Backend):
             here = whole & (part.start <= ends) & (ends < part.stop)
             if here.any():
                 last[self._rows_of(here.nonzero()[0])] = logits[self._rows_of(ends[here] - begin)]
-            take(Logits(logits, sequences[part], positions[part]))
+            take(BatchLogits(logits, sequences[part], positions[part]))
 
     def _rows_of(self, numbers: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(numbers).to(self.device)

@@ -13,7 +13,7 @@ from loihi_mmfree.ir.graph import Graph, Node
 from loihi_mmfree.ir.nodes import LogitsOut, logits_output, token_input
 from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.sim.batched.eager import EagerNetwork, States
-from loihi_mmfree.sim.batched.pieces import Piece
+from loihi_mmfree.sim.batched.pieces import TokenRows
 from loihi_mmfree.sim.batched.products import exact_matrix_units
 
 _ALIGNED = 16
@@ -70,7 +70,7 @@ class Progress:
 class Path(Protocol):
     """Takes pieces through a network."""
 
-    def read(self, ids: Tensor, piece: Piece, progress: Progress) -> LogitsOf:
+    def read(self, ids: Tensor, piece: TokenRows, progress: Progress) -> LogitsOf:
         """Read the tokens of a piece, int32 [N]."""
 
 
@@ -92,7 +92,7 @@ class EagerPath(Path):
         self._body = EagerNetwork(graph, inner, device)
         self._last = EagerNetwork(graph, () if self._head is None else (self._head,), device)
 
-    def read(self, ids: Tensor, piece: Piece, progress: Progress) -> LogitsOf:
+    def read(self, ids: Tensor, piece: TokenRows, progress: Progress) -> LogitsOf:
         """Read the tokens of a piece, int32 [N]."""
         rows = self._table[ids.cpu()].to(self._device, torch.int64)
         with exact_matrix_units():

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Piece:
+class TokenRows:
     """Some tokens of some sequences.
 
     Parameters

@@ -14,7 +14,7 @@ LARGEST_REGION = 1 << 14
 """Elements of a row that one program of a GPU holds in its registers."""
 
 
-class NotPlannedError(UsageError):
+class NoKernelError(UsageError):
     """The graph is of a kind that the generated kernels do not know."""
 
     def __init__(self, reason: str) -> None:
@@ -69,7 +69,7 @@ def schedule(graph: Graph, walks: bool) -> Schedule:
 
     Raises
     ------
-    NotPlannedError
+    NoKernelError
         A node has no kernel.
     """
     scheduler = _Scheduler(walks)
@@ -102,12 +102,12 @@ class _Scheduler:
         elif isinstance(node, NeuronGroup | SumSynapse):
             self._compute(node)
         else:
-            raise NotPlannedError(f"{node.name}: {type(node).__name__} has no kernel")
+            raise NoKernelError(f"{node.name}: {type(node).__name__} has no kernel")
 
     def _compute(self, node: NeuronGroup | SumSynapse) -> None:
         size = node.columns if isinstance(node, SumSynapse) else node.size
         if size > LARGEST_REGION:
-            raise NotPlannedError(f"{node.name} has {size} elements, more than {LARGEST_REGION}")
+            raise NoKernelError(f"{node.name} has {size} elements, more than {LARGEST_REGION}")
         if self._walks and node.states:
             self.close()
             self.steps.append(Region((node,), size, walks=True))

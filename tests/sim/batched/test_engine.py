@@ -12,7 +12,7 @@ from loihi_mmfree.activity.observer import Observer
 from loihi_mmfree.errors import BackendUnavailableError, UsageError
 from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.net.artifact import Net
-from loihi_mmfree.sim.batched.engine import BatchedEngine, Logits, open_device
+from loihi_mmfree.sim.batched.engine import BatchedEngine, BatchLogits, open_device
 from loihi_mmfree.sim.engine.specification import Engine
 
 CPU = torch.device("cpu")
@@ -36,7 +36,7 @@ def together(engine: BatchedEngine, sequences: Sequence[np.ndarray]) -> list[np.
     """The logits of every sequence, read in one batch, and put where the engine says they belong."""
     found = [np.full((len(ids), VOCABULARY), 7, dtype=np.int32) for ids in sequences]
 
-    def take(logits: Logits) -> None:
+    def take(logits: BatchLogits) -> None:
         for row, sequence, position in zip(logits.values, logits.sequences, logits.positions, strict=True):
             found[sequence][position] = row
 

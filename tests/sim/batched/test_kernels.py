@@ -19,8 +19,8 @@ from loihi_mmfree.fixedpoint.ternary import pack_ternary
 from loihi_mmfree.ir.graph import Graph, Node
 from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, Role, TokenIn
 from loihi_mmfree.ir.synapses import Broadcast, SumSynapse, TernarySynapse
-from loihi_mmfree.sim.batched.engine import BatchedEngine, Logits
-from loihi_mmfree.sim.batched.regions import NotPlannedError, schedule
+from loihi_mmfree.sim.batched.engine import BatchedEngine, BatchLogits
+from loihi_mmfree.sim.batched.regions import NoKernelError, schedule
 from loihi_mmfree.sim.engine.specification import Engine
 
 pytest.importorskip("triton")
@@ -37,7 +37,7 @@ def run(graph: Graph, lengths: tuple[int, ...], seed: int = 0) -> tuple[list[np.
     width = graph.by_name["logits"].size
     found = [np.full((len(ids), width), 7, dtype=np.int32) for ids in sequences]
 
-    def take(logits: Logits) -> None:
+    def take(logits: BatchLogits) -> None:
         for row, sequence, position in zip(logits.values.cpu(), logits.sequences, logits.positions, strict=True):
             found[sequence][position] = row
 
@@ -189,5 +189,5 @@ def test_a_kind_of_node_without_a_kernel_is_refused_by_name() -> None:
     class Antenna(Node):
         pass
 
-    with pytest.raises(NotPlannedError, match="mast: Antenna has no kernel"):
+    with pytest.raises(NoKernelError, match="mast: Antenna has no kernel"):
         schedule(Graph((Antenna("mast", ()),), {}), walks=True)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loihi_mmfree.sim.batched.pieces import Piece, cut
+from loihi_mmfree.sim.batched.pieces import TokenRows, cut
 
 LENGTHS = st.lists(st.integers(0, 40), min_size=1, max_size=9)
 
@@ -29,7 +29,7 @@ def test_a_piece_is_full_unless_it_is_the_last(lengths: list[int], rows: int) ->
 
 @given(LENGTHS)
 def test_steps_walk_through_every_row_in_the_order_of_its_sequence(lengths: list[int]) -> None:
-    piece = Piece(tuple(lengths), torch.device("cpu"))
+    piece = TokenRows(tuple(lengths), torch.device("cpu"))
     owner = [sequence for sequence, length in enumerate(lengths) for _ in range(length)]
     assert piece.sequences.tolist() == owner
     assert piece.starts.tolist() == [sum(lengths[:count]) for count in range(len(lengths) + 1)]

@@ -15,7 +15,7 @@ from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.sim.batched.kernels.text import Wanted
 from loihi_mmfree.sim.batched.paths import Progress, head_of
 from loihi_mmfree.sim.batched.products import digits_for, planes_of, product_type
-from loihi_mmfree.sim.batched.regions import NotPlannedError, Schedule
+from loihi_mmfree.sim.batched.regions import NoKernelError, Schedule
 
 
 class Weights:
@@ -93,7 +93,7 @@ class Storage:
     def bits(self, source: Source) -> int:
         """Return the declared width of a message."""
         if source not in self._bits:
-            raise NotPlannedError(f"a product reads {source}, which no neuron sends")
+            raise NoKernelError(f"a product reads {source}, which no neuron sends")
         return self._bits[source]
 
     def integer_type(self, source: Source) -> torch.dtype:
