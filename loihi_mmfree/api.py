@@ -373,7 +373,8 @@ def bench(
     Parameters
     ----------
     net : Net, str or Path
-    backends : sequence of {"engine", "engine:numpy", "sim", "loihi2"}
+    backends : sequence of str
+        Of `defaults.MEASURABLE_BACKENDS`.
     granularities : sequence of {"operator", "block", "network"}
         For "sim".
     prompt_tokens : sequence of int
@@ -384,9 +385,15 @@ def bench(
         Counted and uncounted runs of each combination.
     progress : callable, optional
         As for `compile`.
-    """
-    from loihi_mmfree.sim.session.bench import measure
 
+    Raises
+    ------
+    UsageError
+        A name is unknown, or a number is none that can be measured.
+    """
+    from loihi_mmfree.sim.session.bench import measure, require_measurable
+
+    require_measurable(backends, granularities, prompt_tokens, new_tokens, repeats, warm_up)
     show, network = progress or watched_progress(), _loaded(net)
     return measure(network, backends, granularities, prompt_tokens, new_tokens, repeats, warm_up, show)
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import typer
 
+from loihi_mmfree.options import on_command_line
+
 JSON_OPTION = typer.Option(False, "--json", help="Print one JSON document as the last line of stdout.")
 _BETWEEN_PIECES = re.compile(r"(?<!\d) +| +(?![^\W\d])")
 """Every space but that between a number and its unit."""
@@ -26,6 +28,16 @@ def printable(text: str) -> str:
     Names in files of others may hold anything.
     """
     return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def listed(text: str) -> list[str]:
+    """Return the parts of an option that is a list separated by commas."""
+    return [each.strip() for each in text.split(",")]
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print what the Python interface says, with settings and calls as the command line has them."""
+    typer.echo(printable(on_command_line(text)), err=err)
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from loihi_mmfree.cost.fit import published_target
 from loihi_mmfree.cost.model import barrier_seconds, core_seconds, event_joules, predict
 from loihi_mmfree.cost.parameters import ModelParameters, read_toml
 from loihi_mmfree.cost.workload import CoreLoad, Events, StepLoad, Workload
+from loihi_mmfree.units import MICROJOULES, MICROSECONDS
 
 MEASURED_FILE = "loihi2_measured.toml"
 # Of a leaky integrate-and-fire neuron's program, a step. Not public; the parameters assume the same.
@@ -144,11 +145,13 @@ def compare(network: MeasuredNetwork, workload: Workload, parameters: ModelParam
     static = phase.static_joules / phase.seconds_per_token
     dynamic = phase.dynamic_joules / phase.seconds_per_token
     return (
-        Comparison("time of a step", "us", 1e6 * network.step_seconds, 1e6 * phase.seconds_per_token),
+        Comparison("time of a step", MICROSECONDS, 1e6 * network.step_seconds, 1e6 * phase.seconds_per_token),
         Comparison("power", "W", network.total_watts, phase.watts),
         Comparison("static power", "W", network.static_watts, static),
         Comparison("dynamic power", "W", network.dynamic_watts, dynamic),
-        Comparison("dynamic energy of a step", "uJ", 1e6 * network.dynamic_joules, 1e6 * phase.dynamic_joules),
+        Comparison(
+            "dynamic energy of a step", MICROJOULES, 1e6 * network.dynamic_joules, 1e6 * phase.dynamic_joules
+        ),
     )
 
 
@@ -159,7 +162,10 @@ def compare_cycle(parameters: ModelParameters) -> tuple[Comparison, ...]:
     barrier = barrier_seconds(1, parameters)
     return tuple(
         Comparison(
-            "time of a step", "us", measured, 1e6 * (core_seconds(CoreLoad(operations), parameters) + barrier)
+            "time of a step",
+            MICROSECONDS,
+            measured,
+            1e6 * (core_seconds(CoreLoad(operations), parameters) + barrier),
         )
         for measured, operations in rows
     )

@@ -12,6 +12,7 @@ from loihi_mmfree.place.check import (
     ANOTHER_SYSTEM,
     CHIPS,
     CORES,
+    STRADDLING,
     Violation,
     check,
     delay_violations,
@@ -186,7 +187,7 @@ class _Layouts:
     def _layout_violations(self, layout: list[_Block]) -> Iterator[Violation]:
         for block in layout:
             if self._stays_together(block.name) and len(block.plan) > self.capacity:
-                yield Violation(block.name, CORES, len(block.plan), self.capacity, "--straddle")
+                yield Violation(block.name, CORES, len(block.plan), self.capacity, STRADDLING)
         limit = self.request.chips or self.spec.chips.value
         if self._chips(layout) > limit:
             yield Violation(self.spec.name, CHIPS, self._chips(layout), limit, ANOTHER_SYSTEM)

@@ -15,7 +15,15 @@ from loihi_mmfree.checkpoint.config import ModelConfig
 from loihi_mmfree.checkpoint.tensors import HEAD, expected_shapes, is_projection
 from loihi_mmfree.errors import DoesNotFitError
 from loihi_mmfree.loihi2.hardware import ChipSpec
-from loihi_mmfree.place.check import ANOTHER_SYSTEM, CHIPS, CORES, Violation, width_violations
+from loihi_mmfree.place.check import (
+    ANOTHER_SYSTEM,
+    CHIPS,
+    CORES,
+    STRADDLING,
+    TWO_BIT_WEIGHTS,
+    Violation,
+    width_violations,
+)
 from loihi_mmfree.place.layout import Request, require_sensible
 
 
@@ -59,7 +67,7 @@ def _violations(model: ModelConfig, spec: ChipSpec, request: Request) -> Iterato
     chips = -(-(layers * block + head) // capacity)
     if not request.straddle:
         if block > capacity:
-            yield Violation(f"each of {layers} blocks", CORES, block, capacity, "--straddle")
+            yield Violation(f"each of {layers} blocks", CORES, block, capacity, STRADDLING)
             return
         chips = max(chips, -(-layers // (capacity // block)))
     limit = request.chips or spec.chips.value
@@ -84,9 +92,9 @@ def _option(model: ModelConfig, spec: ChipSpec, request: Request) -> str | None:
     """The fewest options with which the weights find room."""
     dense, straddling = {"weight_bits": 2}, {"straddle": True}
     for option, changes in (
-        ("--weight-bits 2", dense),
-        ("--straddle", straddling),
-        ("--weight-bits 2 --straddle", dense | straddling),
+        (TWO_BIT_WEIGHTS, dense),
+        (STRADDLING, straddling),
+        (f"{TWO_BIT_WEIGHTS} and {STRADDLING}", dense | straddling),
     ):
         changed = replace(request, **changes)
         if not width_violations(spec, changed.weight_bits) and not [*_violations(model, spec, changed)]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from loihi_mmfree.activity.file import RECORDING
 from loihi_mmfree.cost.model import PHASES
-from loihi_mmfree.cost.quantity import Quantity, format_number
+from loihi_mmfree.cost.quantity import Quantity, format_number, with_unit
 from loihi_mmfree.report.document import NOT_MODELLED, Report
 
+MANUAL_PAGE = "reports.md of the documentation, which `loihi-mmfree doctor` finds"
+"""Where a reader of a report learns more; the page may be read on another machine than it was made on."""
 _RESULTS = (
     ("throughput", "tokens_per_s", "tokens/s"),
     ("energy a token, chips in use", "millijoules_per_token", "mJ"),
@@ -45,13 +48,13 @@ def notes(report: Report) -> list[str]:
     if not report.recorded:
         lines.append(
             "No activity is recorded for this network: the numbers assume the worst case, every message sent. "
-            '`loihi-mmfree run NET --backend engine --prompt "..." --activity` records it.'
+            f"{RECORDING} records it."
         )
     residual = f"{report.residual.value:+.1%}"
     lines.append(
         "Modelled: scaled costs of Loihi 1, fitted to three published numbers of one system. Its throughput of "
         f"generating, which is not fitted, comes out {residual} from the published one; the form of the model "
-        "was chosen knowing it, and other plausible forms miss it by more (the package's docs/reports.md)."
+        f"was chosen knowing it, and other plausible forms miss it by more ({MANUAL_PAGE})."
     )
     lines.append(
         f"Ranges: each parameter of {report.inputs['parameters']} at its ends, fitted anew; of energy also by the "
@@ -75,7 +78,9 @@ def _results(report: Report) -> Table:
         for phase in PHASES:
             each = report.quantity(phase, attribute, unit)
             low, high = each.inputs["range"]
-            cells.append(f"{format_number(each.value)} {unit} ({format_number(low)} to {format_number(high)})")
+            cells.append(
+                f"{format_number(each.value)} {unit} ({format_number(low)} to {format_number(high)} {unit})"
+            )
         rows.append((name, *cells, "modelled"))
     others = [report.other_energy(phase) for phase in PHASES]
     rows.append(("energy a token, by the energies of PilotNet", *map(_with_unit, others), "modelled"))
@@ -153,7 +158,16 @@ def _comparison(report: Report) -> Table:
         )
         for row in report.comparison
     )
-    columns = ("hardware", "model", "tokens", "generate tokens/s", "mJ", "prefill tokens/s", "mJ", "source")
+    columns = (
+        "hardware",
+        "model",
+        "tokens",
+        "generate, tokens/s",
+        "mJ a token",
+        "prefill, tokens/s",
+        "mJ a token",
+        "source",
+    )
     return Table(f"Beside published systems ({report.published.citation})", columns, rows)
 
 
@@ -167,12 +181,19 @@ def _sensitivity(report: Report) -> Table:
         rows.append(
             (
                 row.name,
-                f"{row.low_value:g} to {row.high_value:g} {row.unit}",
+                with_unit(f"{row.low_value:g} to {row.high_value:g}", row.unit),
                 *(" to ".join(each) for each in (speed, energy, prefill)),
                 row.confidence,
             )
         )
-    columns = ("parameter", "range", "generate tokens/s", "generate mJ", "prefill tokens/s", "confidence")
+    columns = (
+        "parameter",
+        "range",
+        "generate, tokens/s",
+        "generate, mJ a token",
+        "prefill, tokens/s",
+        "confidence",
+    )
     return Table("What the uncertain parameters move (modelled)", columns, tuple(rows))
 
 
@@ -209,6 +230,6 @@ def _sweep(report: Report) -> Table:
         )
         for row in report.sweep
     )
-    columns = ("variation", "chips", "generate tokens/s", "mJ", "prefill tokens/s", "mJ")
+    columns = ("variation", "chips", "generate, tokens/s", "mJ a token", "prefill, tokens/s", "mJ a token")
     title = "Variations (modelled; * no other choice is faster for less energy; hypothetical ones take no part)"
     return Table(title, columns, rows)

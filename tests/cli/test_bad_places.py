@@ -99,7 +99,7 @@ def test_a_folder_for_graphs_that_is_read_only_is_refused_before_calibration(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Any:
-    """A disk of 400 KB, which a compiled mmf-tiny overfills."""
+    """A disk of 400 kB, which a compiled mmf-tiny overfills."""
     disk = tmp_path / "disk"
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)]

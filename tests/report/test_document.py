@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from loihi_mmfree.activity.counts import synaptic_operations
-from loihi_mmfree.activity.file import save_activity
+from loihi_mmfree.activity.file import RECORDING, save_activity
 from loihi_mmfree.activity.incidents import Incidents
 from loihi_mmfree.activity.recorder import ActivityRecorder
 from loihi_mmfree.cost.published import load_published
@@ -218,7 +218,7 @@ def test_without_recorded_activity_the_report_says_so_and_takes_the_worst_case(u
     assert unrecorded.to_dict()["activity"]["source"] == "worst case"
     assert set(unrecorded.zeros.values()) == {0.0}
     (note,) = (each for each in notes(unrecorded) if "No activity is recorded" in each)
-    assert '`loihi-mmfree run NET --backend engine --prompt "..." --activity`' in note
+    assert f"{RECORDING} records it" in note
 
 
 def test_recorded_activity_is_named_and_makes_the_net_cheaper(unrecorded: Report, recorded: Report) -> None:

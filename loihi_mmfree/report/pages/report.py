@@ -8,7 +8,7 @@ from typing import Any
 
 from loihi_mmfree.cost.comparison import THIS_NETWORK, ComparisonRow
 from loihi_mmfree.cost.model import PHASES, Prediction
-from loihi_mmfree.cost.quantity import format_number
+from loihi_mmfree.cost.quantity import format_number, with_unit
 from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.report.document import NOT_MODELLED, Report
@@ -27,9 +27,10 @@ from loihi_mmfree.report.pages.figures import (
 from loihi_mmfree.report.pages.svg import Html
 from loihi_mmfree.report.pages.tables import NOTE, NUMBER, TEXT, Fact, Table, grade, table
 from loihi_mmfree.report.summary import summarize
+from loihi_mmfree.report.tables import MANUAL_PAGE, notes, tables, validation_table
 from loihi_mmfree.report.tables import Table as TerminalTable
-from loihi_mmfree.report.tables import notes, tables, validation_table
 from loihi_mmfree.text import counted
+from loihi_mmfree.units import MICROSECONDS
 
 _NOT_MEASURED = "Nothing was measured on hardware."
 _OPEN = ("Zeros,", "Activity of a token")
@@ -106,7 +107,7 @@ def _facts(report: Report) -> list[Fact]:
             each = report.quantity(phase, attribute, unit)
             low, high = (format_number(end) for end in each.inputs["range"])
             value = f"{format_number(each.value)} {unit}"
-            facts.append(Fact(f"{name}: {what}", value, f"{each.source}; {low} to {high}"))
+            facts.append(Fact(f"{name}: {what}", value, f"{each.source}; {low} to {high} {unit}"))
         if (board := report.board_energy(phase)) is not None:
             value = f"{format_number(board.value)} {board.unit}"
             facts.append(Fact(f"{name}: energy a token, whole board", value, board.source))
@@ -165,7 +166,7 @@ def _shares(report: Report) -> dict[str, Any]:
         result = getattr(report.prediction, phase)
         shares = [(name, share, colours[name]) for name, share in visible[phase].items()]
         words = ", ".join(f"{name} {share:.0%}" for name, share, _ in shares)
-        caption = f"{_PHASE_NAMES[phase]}: {format_number(1e6 * result.seconds_per_token)} µs; {words}"
+        caption = f"{_PHASE_NAMES[phase]}: {format_number(1e6 * result.seconds_per_token)} {MICROSECONDS}; {words}"
         plots.append({"plot": shares_plot(_PHASE_NAMES[phase], shares), "caption": caption})
     return {"shares_plots": plots, "shares_key": list(colours.items())}
 
@@ -189,7 +190,15 @@ def _sweep(report: Report) -> dict[str, Any]:
         (str(number), row.label, str(row.chips), *_phase_cells(row.tokens_per_s, row.millijoules))
         for number, row in enumerate(report.sweep, start=1)
     ]
-    headings = ("point", ("variation", TEXT), "chips", "generating, tokens/s", "mJ", "prefill, tokens/s", "mJ")
+    headings = (
+        "point",
+        ("variation", TEXT),
+        "chips",
+        "generating, tokens/s",
+        "mJ a token",
+        "prefill, tokens/s",
+        "mJ a token",
+    )
     return {
         "sweep_plots": plots,
         "sweep_key": table(headings, rows),
@@ -218,8 +227,7 @@ def _certainty(report: Report) -> dict[str, Any]:
         "validation": _converted(validation),
         "validation_text": (
             "Nothing was fitted to these. Their residuals say how far to trust the time of a step, total energy, "
-            "and its division into static and dynamic; the package's docs/reports.md says what they support and "
-            "refute."
+            f"and its division into static and dynamic; {MANUAL_PAGE}, says what they support and refute."
         ),
     }
 
@@ -239,9 +247,8 @@ def _assumptions(report: Report) -> dict[str, Any]:
     rows = [
         (
             name.replace("_", " "),
-            f"{each.value:g}",
-            f"{each.low:g} to {each.high:g}",
-            each.unit,
+            with_unit(f"{each.value:g}", each.unit),
+            with_unit(f"{each.low:g} to {each.high:g}", each.unit),
             grade(each.confidence),
             each.source,
         )
@@ -251,7 +258,6 @@ def _assumptions(report: Report) -> dict[str, Any]:
         ("parameter", TEXT),
         "value",
         "range",
-        ("unit", TEXT),
         ("confidence", TEXT),
         ("source", NOTE),
     )

@@ -225,7 +225,7 @@ def test_a_prompt_alone_is_modelled_too() -> None:
 
 def test_a_run_that_ended_early_is_flagged() -> None:
     (flag,) = profile(span=Span(7, 3, 100, ended_early=True)).to_dict()["flags"]
-    assert "--ignore-eos" in flag
+    assert "`stop_at_end_of_text=False`" in flag
 
 
 def test_a_runner_without_probes_is_told_what_to_do() -> None:

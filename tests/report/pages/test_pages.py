@@ -344,7 +344,7 @@ def test_print_shows_folded_tables(reported: str, tmp_path: Path) -> None:
 
 
 def test_a_source_goes_under_its_row_on_a_narrow_screen(reported: str) -> None:
-    assert '<table class="noted" style="--between: 4">' in reported
+    assert '<table class="noted" style="--between: 3">' in reported
     assert reported.count('<td class="wide note">') == len(load_parameters().named())
 
 
