@@ -373,8 +373,7 @@ def bench(
     Parameters
     ----------
     net : Net, str or Path
-    backends : sequence of str
-        Of `defaults.MEASURABLE_BACKENDS`.
+    backends : sequence of str, see `defaults.MEASURABLE_BACKENDS`
     granularities : sequence of {"operator", "block", "network"}
         For "sim".
     prompt_tokens : sequence of int
@@ -385,11 +384,6 @@ def bench(
         Counted and uncounted runs of each combination.
     progress : callable, optional
         As for `compile`.
-
-    Raises
-    ------
-    UsageError
-        A name is unknown, or a number is none that can be measured.
     """
     from loihi_mmfree.sim.session.bench import measure, require_measurable
 

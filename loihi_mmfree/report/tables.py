@@ -36,6 +36,7 @@ def tables(report: Report) -> Iterator[Table]:
         yield _spread(report)
     yield _sessions(report)
     yield _comparison(report)
+    yield left_out_table(report)
     yield _sensitivity(report)
     yield validation_table(report)
     if report.sweep:
@@ -68,7 +69,7 @@ def notes(report: Report) -> list[str]:
         f"empties, and comes nearer to {steady} tokens/s the longer the prompt is; the published figures of "
         "Loihi 2, the same at every length, seem to leave these steps out."
     )
-    return [*lines, "Not in the model: " + "; ".join(NOT_MODELLED) + "."]
+    return [*lines, *report.sweep_left_out, "Not in the model: " + "; ".join(NOT_MODELLED) + "."]
 
 
 def _results(report: Report) -> Table:
@@ -98,8 +99,10 @@ def _with_unit(quantity: Quantity) -> str:
     return f"{format_number(quantity.value)} {quantity.unit}"
 
 
-def _as_stated(quantity: Quantity) -> str:
+def _as_stated(quantity: Quantity | None) -> str:
     """A published number has the digits that were published, no more and no less."""
+    if quantity is None:
+        return "-"
     return f"{quantity.value:,}" if quantity.source == "published" else format_number(quantity.value)
 
 
@@ -142,9 +145,9 @@ def _sessions(report: Report) -> Table:
 def _comparison(report: Report) -> Table:
     rows = tuple(
         (
-            row.hardware,
+            row.system,
             row.model,
-            str(row.tokens),
+            "-" if row.tokens is None else str(row.tokens),
             *(
                 _as_stated(each)
                 for each in (
@@ -169,6 +172,23 @@ def _comparison(report: Report) -> Table:
         "source",
     )
     return Table(f"Beside published systems ({report.published.citation})", columns, rows)
+
+
+def left_out_table(report: Report) -> Table:
+    """Return the published systems whose figures leave something out, with what, and where they are published."""
+    rows = tuple(
+        (
+            row.hardware,
+            row.model,
+            "-" if row.lanes is None else str(row.lanes),
+            row.leaves_out,
+            str(row.generate_tokens_per_s.inputs["citation"]),
+        )
+        for row in report.comparison
+        if row.leaves_out
+    )
+    columns = ("hardware", "model", "lanes", "left out, or not known", "citation")
+    return Table("What published figures of accelerators leave out", columns, rows)
 
 
 def _sensitivity(report: Report) -> Table:
