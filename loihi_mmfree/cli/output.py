@@ -70,15 +70,12 @@ def print_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, 
     """Print a table on stdout, whole: what is too wide is folded between words, else lines exceed the terminal."""
     from rich import box
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
 
     columns = tuple(map(printable, columns))
     rows = [tuple(map(printable, row)) for row in rows]
     table = Table(
-        title=escape(printable(title)),
-        title_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
@@ -88,14 +85,16 @@ def print_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, 
     gaps = _GAP * (len(columns) - 1)
     widths = column_widths(list(zip(columns, *rows, strict=True)), terminal - gaps)
     for position, (column, width) in enumerate(zip(columns, widths, strict=True)):
-        numbers = position > 0 and all(
-            not row[position] or row[position].strip("+-")[:1].isdigit() for row in rows
-        )
+        # Without their sign; a dash stands for no number.
+        cells = [row[position].strip("+-") for row in rows]
+        numbers = position > 0 and all(not cell or cell[:1].isdigit() for cell in cells)
         heading = Text("\n".join(folded(column, width)))
         table.add_column(heading, justify="right" if numbers else "left", width=width)
     for row in rows:
         table.add_row(*(Text("\n".join(folded(cell, width))) for cell, width in zip(row, widths, strict=True)))
-    Console(width=max(terminal, sum(widths) + gaps), highlight=False).print(table, "")
+    console = Console(width=max(terminal, sum(widths) + gaps), highlight=False)
+    # Beside the table, so that a narrow one does not fold it.
+    console.print(Text(printable(title), style="italic"), table, "")
 
 
 def column_widths(columns: Sequence[Sequence[str]], available: int) -> list[int]:
