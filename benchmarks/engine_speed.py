@@ -182,7 +182,7 @@ def main() -> None:
     machine = {
         "read bandwidth, GB/s": round(read_bandwidth(), 1),
         "fp32 GEMM, GMAC/s": round(float_rate(), 1),
-        "peak memory of the kernels' part, MB of 2**20 bytes": peak and round(peak, 1),
+        "peak memory of the kernels' part, MB": peak and round(peak, 1),
         "load and first 16 tokens, without imports, s": round(first, 2),
     }
     if arguments.json:

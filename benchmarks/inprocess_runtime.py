@@ -83,7 +83,7 @@ def main() -> None:
     measure(
         InProcessRuntime, length=2, steps=1
     )  # Lava reads the files in this folder: let it import what they need
-    print(f"{'runtime':<10} {'processes':>9} {'start s':>8} {'us/process/step':>16} {'ms/step':>8} {'stop s':>7}")
+    print(f"{'runtime':<10} {'processes':>9} {'start s':>8} {'µs/process/step':>16} {'ms/step':>8} {'stop s':>7}")
     for runtime_class in (InProcessRuntime, StockRuntime) if arguments.stock else (InProcessRuntime,):
         name = "in-process" if runtime_class is InProcessRuntime else "stock"
         for length in arguments.lengths:

@@ -46,8 +46,8 @@ def compare(net: Net, ids: np.ndarray, at_once: int, repeats: int) -> None:
     without, with_record = (float(np.median(taken[record])) for record in (False, True))
     slower = sum(b > a for a, b in zip(taken[False], taken[True], strict=True))
     print(
-        f"{len(ids)} tokens, {at_once} at once: {without:.1f} us a token without, {with_record:.1f} with: "
-        f"{with_record - without:+.1f} us, {with_record / without - 1:+.1%}; slower in {slower} of {repeats}"
+        f"{len(ids)} tokens, {at_once} at once: {without:.1f} µs a token without, {with_record:.1f} with: "
+        f"{with_record - without:+.1f} µs, {with_record / without - 1:+.1%}; slower in {slower} of {repeats}"
     )
     for engine in (plain, recording):
         engine.close()

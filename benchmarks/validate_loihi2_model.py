@@ -46,7 +46,7 @@ def limit(phase: Phase) -> str:
 def print_sensitivity(workload: Workload, parameters: ModelParameters, reference: Workload) -> None:
     """Print the ends of every range that move a step or its energy by more than half a percent."""
     base = predict(workload, parameters).prefill
-    print("\nfitted anew at each end\n| parameter | end | us a step | waits for | W |\n|---|---|---|---|---|")
+    print("\nfitted anew at each end\n| parameter | end | µs a step | waits for | W |\n|---|---|---|---|---|")
     for row in sensitivity(workload, parameters, reference):
         for value, end in ((row.low_value, row.low), (row.high_value, row.high)):
             if end is None:
@@ -72,7 +72,7 @@ def print_forms(workload: Workload, parameters: ModelParameters, reference: Work
         "the barrier one of the stages, not on top of them": (core_seconds, 0.0),
         "the stages of a core one after another": (in_sequence, outside),
     }
-    print("\n| form | us a step | residual |\n|---|---|---|")
+    print("\n| form | µs a step | residual |\n|---|---|---|")
     for form, (seconds, barrier) in forms.items():
         fitted = max(seconds(load, parameters) for load in reference.pipelined.cores)
         slowest = max(seconds(load, parameters) for load in workload.pipelined.cores)
@@ -83,7 +83,7 @@ def print_forms(workload: Workload, parameters: ModelParameters, reference: Work
 
 def print_assumptions(parameters: ModelParameters) -> None:
     """Print what the length of the neuron program, which is not public, does."""
-    print("\n| instructions of a neuron | us a step | waits for | W |\n|---|---|---|---|")
+    print("\n| instructions of a neuron | µs a step | waits for | W |\n|---|---|---|---|")
     for instructions in INSTRUCTION_TRIALS:
         phase = predict(pilotnet_workload(instructions), parameters).prefill
         print(f"| {instructions} | {1e6 * phase.seconds_per_token:.1f} | {limit(phase)} | {phase.watts:.3f} |")

@@ -375,9 +375,8 @@ def bench(
     Parameters
     ----------
     net : Net, str or Path
-    backends : sequence of {"engine", "engine:numpy", "sim", "torch", "torch:cuda", "torch:cpu", "loihi2"}
-    granularities : sequence of {"operator", "block", "network"}
-        For "sim".
+    backends : sequence of str, see `defaults.MEASURABLE_BACKENDS`
+    granularities : sequence of {"operator", "block", "network"}, for "sim"
     prompt_tokens : sequence of int
         Lengths of prompts.
     new_tokens : int
@@ -387,8 +386,9 @@ def bench(
     progress : callable, optional
         As for `compile`.
     """
-    from loihi_mmfree.sim.session.bench import measure
+    from loihi_mmfree.sim.session.bench import measure, require_measurable
 
+    require_measurable(backends, granularities, prompt_tokens, new_tokens, repeats, warm_up)
     show, network = progress or watched_progress(), _loaded(net)
     return measure(network, backends, granularities, prompt_tokens, new_tokens, repeats, warm_up, show)
 

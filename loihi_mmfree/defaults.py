@@ -11,6 +11,8 @@ BACKEND, GRANULARITY, RUNTIME, KERNEL = BACKENDS[0], GRANULARITIES[0], RUNTIMES[
 NEW_TOKENS = 64
 SEED = 0
 
+MEASURABLE_BACKENDS = ("engine", "engine:numpy", "sim", "torch", "torch:cuda", "torch:cpu", "loihi2")
+"""What a bench measures: every backend, of the engine also its path over NumPy, of torch a device of its own."""
 BENCH_BACKENDS = ("engine",)
 BENCH_GRANULARITIES = ("block",)
 BENCH_PROMPT_TOKENS = (16, 128)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from loihi_mmfree.errors import OutOfMemoryError
+from loihi_mmfree.units import MEGABYTE, bytes_text
 
 NUMPY_BYTES, NUMPY_THREAD_BYTES = 100 * 10**6, 16 * 10**6
 """Address space that importing NumPy takes, and each thread of OpenBLAS; measured. With less it may never end."""
@@ -59,7 +60,7 @@ def _free_in_group() -> Iterator[int]:
 
 def in_words(free: int | None) -> str:
     """Return "; 1.2 GB are free", or nothing where that is not known."""
-    return "" if free is None else f"; {free / 1e9:.1f} GB are free"
+    return "" if free is None else f"; {bytes_text(free)} are free"
 
 
 def require_memory(needed: int, what: str, advice: str) -> None:
@@ -79,7 +80,7 @@ def require_memory(needed: int, what: str, advice: str) -> None:
     """
     free = free_bytes()
     if free is not None and needed > free:
-        raise OutOfMemoryError(f"{what}: needs at least {needed / 1e9:.1f} GB of memory{in_words(free)}; {advice}")
+        raise OutOfMemoryError(f"{what}: needs at least {bytes_text(needed)} of memory{in_words(free)}; {advice}")
 
 
 def require_address_space(needed: int, what: str) -> None:
@@ -101,8 +102,8 @@ def require_address_space(needed: int, what: str) -> None:
         left = min(_free_under_limits(), default=needed)
         if left < needed:
             raise OutOfMemoryError(
-                f"{what}: needs {needed / 1e9:.2f} GB more of address space, and the limits of this process leave "
-                f"{left / 1e9:.2f} GB; raise them (ulimit -v, ulimit -d)"
+                f"{what}: needs {bytes_text(needed)} more of address space, and the limits of this process leave "
+                f"{bytes_text(left)}; raise them (ulimit -v, ulimit -d)"
             )
 
 
@@ -132,14 +133,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def peak_rss_mb() -> float | None:
-    """Return the peak resident memory of this process in MB (2**20 bytes); None where the system does not say."""
+    """Return the peak resident memory of this process in MB (10**6 bytes); None where the system does not say."""
     try:
         import resource
     except ImportError:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts in units of 1024 bytes, macOS in bytes.
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return peak * (1 if sys.platform == "darwin" else 1024) / MEGABYTE
 
 
 def release_code_of(library: str) -> None:

@@ -18,16 +18,16 @@ PROCESS = Path("/proc/self/status")
 def test_peak_memory_is_counted_in_the_units_of_the_system(
     monkeypatch: pytest.MonkeyPatch, system: str, unit: int
 ) -> None:
-    """getrusage(2): ru_maxrss is in kilobytes on Linux, in bytes on macOS."""
+    """getrusage(2): ru_maxrss is in units of 1024 bytes on Linux, of a byte on macOS."""
     monkeypatch.setattr(sys, "platform", system)
-    monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=3 * 2**20 // unit))
-    assert peak_rss_mb() == 3
+    monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=3 * 10**6 * 1024 // unit))
+    assert peak_rss_mb() == 3 * 1024
 
 
 @pytest.mark.skipif(not PROCESS.is_file(), reason="the system has no /proc to compare with")
 def test_peak_memory_is_what_the_system_says_of_this_process() -> None:
     lines = dict(line.split(":", 1) for line in PROCESS.read_text().splitlines())
-    system_mb = int(lines["VmHWM"].split()[0]) / 1024
+    system_mb = int(lines["VmHWM"].split()[0]) * 1024 / 1e6
     # A process inherits the peak of the one that started it, which /proc does not count.
     found = peak_rss_mb()
     assert found is not None

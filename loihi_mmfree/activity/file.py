@@ -22,6 +22,7 @@ from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.net.artifact import network_sha256
 from loihi_mmfree.net.folder import ACTIVITY, LARGEST_JSON_BYTES, REPORT
 from loihi_mmfree.scratch import hold
+from loihi_mmfree.units import bytes_text
 from loihi_mmfree.untrusted import LARGEST_ARRAYS_BYTES, parse_json, parse_npz
 
 SCHEMA_VERSION = 4
@@ -32,7 +33,10 @@ It holds `totals`, JSON in UTF-8; `messages`, int32 [T, outputs], with `outputs`
 numbers.
 """
 _TOTALS = "messages", "saturations", "overflows"
-_AGAIN = 'record it again: loihi-mmfree run NET --backend engine --prompt "..." --activity'
+RECORDING = "`save_activity(net, run(net, prompt, backend='engine', activity=True).activity)`"
+"""The call that records an activity and keeps it, for messages."""
+HISTOGRAM_RECORDING = RECORDING.replace("activity=True", "activity=True, histograms=True")
+_AGAIN = f"record it again: {RECORDING}"
 
 
 def save_activity(net_path: str | Path, activity: Activity) -> Path:
@@ -47,10 +51,11 @@ def save_activity(net_path: str | Path, activity: Activity) -> Path:
     """
     if activity.by_token is None:
         raise ValueError("only a recorded activity is kept, and this one has no messages by token")
-    if activity.by_token.nbytes + activity.incidents.rows.nbytes > LARGEST_ARRAYS_BYTES // 2:
+    most = LARGEST_ARRAYS_BYTES // 2
+    if activity.by_token.nbytes + activity.incidents.rows.nbytes > most:
         raise UsageError(
-            f"the activity of {activity.tokens} tokens takes more than {LARGEST_ARRAYS_BYTES // 2**21} MiB, which "
-            "is the most that is kept; record fewer tokens"
+            f"the activity of {activity.tokens} tokens takes more than {bytes_text(most)}, which is the "
+            "most that is kept; record fewer tokens"
         )
     folder = require_report_folder(net_path)
     totals = {"schema_version": SCHEMA_VERSION, "network_sha256": network_sha256(net_path), **_to_dict(activity)}

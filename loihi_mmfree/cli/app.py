@@ -17,11 +17,12 @@ from loihi_mmfree.cli.compile import compile_command
 from loihi_mmfree.cli.demo import demo
 from loihi_mmfree.cli.doctor import doctor
 from loihi_mmfree.cli.inspect import inspect
-from loihi_mmfree.cli.output import printable
+from loihi_mmfree.cli.output import printable, say
 from loihi_mmfree.cli.report import report
 from loihi_mmfree.cli.run import run
 from loihi_mmfree.errors import LoihiMmfreeError, Notice
 from loihi_mmfree.memory import NUMPY_BYTES, NUMPY_THREAD_BYTES, out_of_memory, require_address_space
+from loihi_mmfree.quiet import without_cuda_warnings
 from loihi_mmfree.version import __version__
 
 app = typer.Typer(
@@ -66,7 +67,7 @@ def _notices() -> Iterator[None]:
 
         def show_notice(message: Warning | str, category: type[Warning], *rest: Any) -> None:
             if issubclass(category, Notice):
-                typer.echo(printable(f"notice: {message}"), err=True)
+                say(f"notice: {message}", err=True)
             else:
                 show(message, category, *rest)
 
@@ -84,10 +85,14 @@ def call() -> NoReturn:
     """
     try:
         require_address_space(NUMPY_BYTES + NUMPY_THREAD_BYTES * (os.cpu_count() or 1), "loihi-mmfree")
-        with _notices(), out_of_memory("loihi-mmfree", "end other programs, or use a machine with more"):
+        with (
+            _notices(),
+            without_cuda_warnings(),
+            out_of_memory("loihi-mmfree", "end other programs, or use a machine with more"),
+        ):
             app()
     except LoihiMmfreeError as error:
-        typer.echo(printable(f"error: {error}"), err=True)
+        say(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         what = f"error: {error.filename or 'input/output'}: {error.strerror or error}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from loihi_mmfree import defaults
-from loihi_mmfree.cli.output import JSON_OPTION, print_json, progress
+from loihi_mmfree.cli.output import JSON_OPTION, listed, print_json, progress
 from loihi_mmfree.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ FORMATS = ("md", "csv")
 def bench(
     net: Path = typer.Argument(..., metavar="NET", help="Folder of a compiled network."),
     backend: str = typer.Option(
-        ",".join(defaults.BENCH_BACKENDS),
-        "--backend",
-        help="List: engine, engine:numpy, sim, torch, torch:cpu, loihi2.",
+        ",".join(defaults.BENCH_BACKENDS), "--backend", help=f"List: {', '.join(defaults.MEASURABLE_BACKENDS)}."
     ),
     granularity: str = typer.Option(
-        ",".join(defaults.BENCH_GRANULARITIES), "--granularity", help="List, for sim: operator, block, network."
+        ",".join(defaults.BENCH_GRANULARITIES),
+        "--granularity",
+        help=f"List, for sim: {', '.join(defaults.GRANULARITIES)}.",
     ),
     prompt_tokens: str = typer.Option(
         ",".join(map(str, defaults.BENCH_PROMPT_TOKENS)), "--prompt-tokens", help="List of prompt lengths."
@@ -51,8 +51,8 @@ def bench(
     with progress() as show:
         found = api.bench(
             net,
-            backend.split(","),
-            granularity.split(","),
+            listed(backend),
+            listed(granularity),
             lengths,
             new_tokens,
             repeats=repeats,
@@ -66,7 +66,7 @@ def bench(
 
 def _lengths(text: str) -> list[int]:
     try:
-        lengths = [int(each) for each in text.split(",")]
+        lengths = [int(each) for each in listed(text)]
     except ValueError as error:
         raise UsageError(f"--prompt-tokens {text!r}: whole numbers separated by commas") from error
     return lengths

@@ -11,7 +11,9 @@ import typer
 from loihi_mmfree.cli.output import JSON_OPTION, print_json, printable, progress
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.files import LARGEST_SETTINGS_BYTES, read_text
+from loihi_mmfree.options import on_command_line
 from loihi_mmfree.text import counted
+from loihi_mmfree.units import bytes_text
 
 if TYPE_CHECKING:
     from loihi_mmfree.api import CompileConfig
@@ -25,7 +27,7 @@ def compile_command(
     ),
     output: Path = typer.Option(..., "--output", "-o", metavar="NET", help="Folder to write."),
     act_bits: int | None = typer.Option(
-        None, "--act-bits", help="Bits of the projections' inputs: 8, 10, 12 or 16 [default: 12]."
+        None, "--act-bits", help="Bits of the projections' inputs, 4 to 16 [default: 12]."
     ),
     zeros: float | None = typer.Option(
         None,
@@ -37,7 +39,7 @@ def compile_command(
         None, "--preset", help="Settings by name: default, a8, a16 or abreu2025; options go over them."
     ),
     weight_bits: int | None = typer.Option(
-        None, "--weight-bits", help="Bits a weight takes in synapse memory, 2 or 8 [default: 8]."
+        None, "--weight-bits", help="Bits a weight takes in synapse memory: 2 or 8 [default: 8]."
     ),
     calib: Path | None = typer.Option(
         None, "--calib", metavar="FILE", help="Calibrate on this text, or on token ids in a .npy file."
@@ -49,13 +51,13 @@ def compile_command(
         None,
         "--chip",
         metavar="SYSTEM",
-        help="oheo-gulch, kapoho-point, hala-point, or a TOML file with limits of your own [default: loihi2].",
+        help="loihi2, oheo-gulch, kapoho-point, hala-point, or a TOML file with your limits [default: loihi2].",
     ),
     head: str | None = typer.Option(
-        None, "--head", help="Compute the final norm and the head on the host or on the chip [default: host]."
+        None, "--head", help="Where the final norm and the head are computed: host or chip [default: host]."
     ),
     objective: str | None = typer.Option(
-        None, "--objective", help="Place on the fewest chips, or for speed spread over --chips [default: chips]."
+        None, "--objective", help="chips: place on the fewest; or speed: spread over --chips [default: chips]."
     ),
     chips: int | None = typer.Option(
         None, "--chips", metavar="N", help="Use at most so many chips [default: all that the system has]."
@@ -98,7 +100,7 @@ def compile_command(
             calibration=calib,
             force=force,
             progress=show,
-            on_notice=notices.append,
+            on_notice=lambda notice: notices.append(on_command_line(notice)),
             dump_ir=dump_ir,
             verify=verify,
         )
@@ -110,7 +112,7 @@ def compile_command(
     typer.echo(
         f"{printable(str(output))}: {len(net.graph.nodes)} nodes on {counted(placement.cores_used, 'core')} of "
         f"{counted(placement.chips_used, 'chip')} ({placement.system}), {depth} time steps deep, "
-        f"{size / 1e6:.1f} MB, {seconds:.1f} s"
+        f"{bytes_text(size)}, {seconds:.1f} s"
     )
     if as_json:
         print_json(

@@ -11,6 +11,7 @@ from loihi_mmfree.cli.output import JSON_OPTION, print_json, print_table
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.files import require_output, write_whole
 from loihi_mmfree.text import counted
+from loihi_mmfree.units import bytes_text, kilobytes
 
 if TYPE_CHECKING:
     from loihi_mmfree.place.traffic import Traffic
@@ -67,7 +68,7 @@ def inspect(
 
 
 def _print_blocks(title: str, summary: Summary) -> None:
-    columns = ("block", "chip", "cores", "neurons", "synapses", "synapse KB", "instructions", "steps")
+    columns = ("block", "chip", "cores", "neurons", "synapses", "synapse kB", "instructions", "steps")
     print_table(title, columns, [_block_row(block) for block in summary.blocks])
 
 
@@ -78,7 +79,7 @@ def _block_row(block: BlockSummary) -> tuple[str, ...]:
         str(block.cores) if block.cores else "",
         f"{block.neurons:,}",
         f"{block.synapses:,}",
-        f"{block.synapse_bytes / 1024:,.1f}" if block.cores else "",
+        kilobytes(block.synapse_bytes) if block.cores else "",
         f"{block.instructions:,}",
         str(block.steps),
     )
@@ -90,13 +91,13 @@ def _print_chips(summary: Summary) -> None:
             str(each.chip),
             str(each.cores),
             f"{each.neurons:,}",
-            f"{each.synapse_bytes / 1024:,.1f}",
+            kilobytes(each.synapse_bytes),
             f"{each.load:.0%}",
             ", ".join(each.blocks),
         )
         for each in summary.chips
     ]
-    print_table("Chips", ("chip", "cores", "neurons", "synapse KB", "fullest core", "blocks"), rows)
+    print_table("Chips", ("chip", "cores", "neurons", "synapse kB", "fullest core", "blocks"), rows)
 
 
 def _print_cores(cores: tuple[CoreSummary, ...], every: bool) -> None:
@@ -123,6 +124,6 @@ def _print_totals(summary: Summary, moved: Traffic) -> None:
     )
     typer.echo(
         f"at most {moved.sent:,.0f} messages a step when pipelined: {moved.link_messages:,.0f} hops over links, "
-        f"{moved.link_bytes / 1e6:.2f} MB, {chips:,.0f} of them between chips"
+        f"{bytes_text(moved.link_bytes)}, {chips:,.0f} of them between chips"
     )
     typer.echo("Counted from the compiled network and a model of the chip; nothing was measured on hardware.")

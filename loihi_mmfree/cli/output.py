@@ -11,6 +11,8 @@ from typing import Any
 
 import typer
 
+from loihi_mmfree.options import on_command_line
+
 JSON_OPTION = typer.Option(False, "--json", help="Print one JSON document as the last line of stdout.")
 _BETWEEN_PIECES = re.compile(r"(?<!\d) +| +(?![^\W\d])")
 """Every space but that between a number and its unit."""
@@ -26,6 +28,16 @@ def printable(text: str) -> str:
     Names in files of others may hold anything.
     """
     return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def listed(text: str) -> list[str]:
+    """Return the parts of an option that is a list separated by commas."""
+    return [each.strip() for each in text.split(",")]
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print what the Python interface says, with settings and calls as the command line has them."""
+    typer.echo(printable(on_command_line(text)), err=err)
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -58,15 +70,12 @@ def print_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, 
     """Print a table on stdout, whole: what is too wide is folded between words, else lines exceed the terminal."""
     from rich import box
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
 
     columns = tuple(map(printable, columns))
     rows = [tuple(map(printable, row)) for row in rows]
     table = Table(
-        title=escape(printable(title)),
-        title_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
@@ -76,14 +85,16 @@ def print_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, 
     gaps = _GAP * (len(columns) - 1)
     widths = column_widths(list(zip(columns, *rows, strict=True)), terminal - gaps)
     for position, (column, width) in enumerate(zip(columns, widths, strict=True)):
-        numbers = position > 0 and all(
-            not row[position] or row[position].strip("+-")[:1].isdigit() for row in rows
-        )
+        # Without their sign; a dash stands for no number.
+        cells = [row[position].strip("+-") for row in rows]
+        numbers = position > 0 and all(not cell or cell[:1].isdigit() for cell in cells)
         heading = Text("\n".join(folded(column, width)))
         table.add_column(heading, justify="right" if numbers else "left", width=width)
     for row in rows:
         table.add_row(*(Text("\n".join(folded(cell, width))) for cell, width in zip(row, widths, strict=True)))
-    Console(width=max(terminal, sum(widths) + gaps), highlight=False).print(table, "")
+    console = Console(width=max(terminal, sum(widths) + gaps), highlight=False)
+    # Beside the table, so that a narrow one does not fold it.
+    console.print(Text(printable(title), style="italic"), table, "")
 
 
 def column_widths(columns: Sequence[Sequence[str]], available: int) -> list[int]:

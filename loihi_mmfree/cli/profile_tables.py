@@ -6,12 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from loihi_mmfree.cli.output import print_table
+from loihi_mmfree.cli.output import print_table, say
 from loihi_mmfree.text import counted
 
 if TYPE_CHECKING:
     from loihi_mmfree.api import Profile
 
+_ROWS = {
+    "latency_seconds": "time",
+    "tokens_per_s": "throughput",
+    "millijoules_per_token": "energy a token",
+    "total_energy_joules": "energy",
+    "static_energy_joules": "static energy",
+    "dynamic_energy_joules": "dynamic energy",
+    "static_power_baseline_watts": "power of the idle board",
+}
+"""Fields of the document, whose names hold their unit, as rows whose cells do."""
 _HELD_AGAINST = {"message_copies_out": "messages_out"}
 """The board has one count of messages out, and whether it counts copies is not known: it stands in both rows."""
 
@@ -40,12 +50,12 @@ def print_profile(measured: Profile) -> None:
         )
     else:
         typer.echo(
-            'notice: nothing to hold the activity against; `loihi-mmfree run NET --backend engine --prompt "..." '
+            'notice: nothing to hold the activity against; `loihi-mmfree run NET --prompt "..." --backend engine '
             "--activity` records it",
             err=True,
         )
     for flag in measured.flags:
-        typer.echo(f"notice: {flag}", err=True)
+        say(f"notice: {flag}", err=True)
 
 
 def _quantities(document: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -53,7 +63,7 @@ def _quantities(document: dict[str, Any]) -> list[tuple[str, ...]]:
     rails = {f"energy of {rail}": each for rail, each in document["energy_by_rail_joules"].items()}
     names = [*document["modelled"], *rails]
     pairs = [(name, rails.get(name, document.get(name)), document["modelled"].get(name)) for name in names]
-    return [(name.replace("_", " "), _cell(measured), _cell(modelled)) for name, measured, modelled in pairs]
+    return [(_ROWS.get(name, name), _cell(measured), _cell(modelled)) for name, measured, modelled in pairs]
 
 
 def _cell(quantity: dict[str, Any] | None) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from loihi_mmfree.cli.output import JSON_OPTION, print_json, print_table
+from loihi_mmfree.cli.output import JSON_OPTION, print_json, print_table, say
 from loihi_mmfree.files import require_output, write_whole
 
 
@@ -31,6 +31,6 @@ def report(
     for table in made.tables:
         print_table(table.title, table.columns, table.rows)
     for note in made.notes:
-        typer.echo(note)
+        say(note)
     if as_json:
         print_json(made.to_dict())

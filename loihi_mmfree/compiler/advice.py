@@ -44,11 +44,11 @@ class Advisor:
         """Return in words what helps: fewer activation bits, wider limits, or that neither was found to."""
         bits = self._fewer_activation_bits(violations)
         if bits:
-            return f"With --act-bits {bits} they can (lowered and proved again so)."
+            return f"With `activation_bits={bits}` they can (lowered and proved again so)."
         limits = self._wider_limits(violations)
         if limits:
             wanted = ", ".join(f"{name} = {value}" for name, value in limits.items())
-            return f"On a system with {wanted} (--chip FILE) they can (lowered and proved again so)."
+            return f"On a system with {wanted} (`chip=FILE`) they can (lowered and proved again so)."
         return "Neither fewer activation bits nor wider limits of the system were found to help."
 
     def _fewer_activation_bits(self, violations: Sequence[Violation]) -> int:

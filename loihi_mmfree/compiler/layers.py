@@ -164,7 +164,7 @@ def sites(graph: Graph) -> frozenset[str]:
 
 
 def activation_sites(graph: Graph) -> frozenset[str]:
-    """Return the quantizers at the inputs of projections, whose width `--act-bits` sets."""
+    """Return the quantizers at the inputs of projections, whose width `activation_bits` sets."""
     norms = {source.node for node in graph if isinstance(node, Projection) for source in node.inputs}
     return frozenset(
         node.site for node in graph if isinstance(node, LayerNode) and node.name in norms and node.site

@@ -55,7 +55,7 @@ MEMORY_ADVICE = "end other programs, or compile on a machine with more; running 
 LEAST_COPIES = 3
 """Of the largest tensor, in float32, at the same time. Six were measured; a refusal must be certain."""
 LARGEST_LAYER_CHANGE = 1e-2
-"""Relative change of the logits that dropping epsilons may make under --verify."""
+"""Relative change of the logits that dropping epsilons may make when a compilation verifies its passes."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _ternary_notice(checkpoint: Checkpoint) -> tuple[str, ...]:
     return (
         f"{len(density)} projections are stored ternary already. Their scale is taken as upstream computes it, "
         f"the mean magnitude, which is the stored one times the share of weights that are not zero (here "
-        f"{mean:.2f}); --ternary-scale stored keeps the stored one",
+        f"{mean:.2f}); `ternary_scale='stored'` keeps the stored one",
     )
 
 
@@ -352,14 +352,14 @@ class _Observer:
             try:
                 debugging.dump_ir.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise UsageError(f"--dump-ir {debugging.dump_ir}: cannot write there: {error.strerror}") from error
-            require_writable(debugging.dump_ir, "--dump-ir")
+                raise UsageError(f"`dump_ir` {debugging.dump_ir}: cannot write there: {error.strerror}") from error
+            require_writable(debugging.dump_ir, "`dump_ir`")
 
     def see(self, name: str, graph: Graph) -> None:
         """Take note of the graph that a pass returned."""
         if self.debugging.dump_ir is not None:
             path = self.debugging.dump_ir / f"{self.seen:02d}_{name}.json"
-            write_whole(path, (json.dumps(graph_to_data(graph), indent=1) + "\n").encode(), "--dump-ir")
+            write_whole(path, (json.dumps(graph_to_data(graph), indent=1) + "\n").encode(), "`dump_ir`")
         self.seen += 1
         if not self.debugging.verify:
             return

@@ -72,7 +72,7 @@ def square_half_bits(columns: int, chip: ChipSpec) -> int:
     raise DoesNotFitError(
         f"the squares of {columns} values cannot be summed with accumulators of {chip.accumulator_bits.value}, "
         f"messages of {chip.message_bits.value} and registers of {chip.register_bits.value} bits; give another "
-        "system with --chip"
+        "system (`chip=FILE`)"
     )
 
 

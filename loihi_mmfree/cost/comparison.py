@@ -17,24 +17,45 @@ THIS_NETWORK = "this network"
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One system at one sequence length; energies are a token."""
+    """One system at one sequence length; energies are a token.
+
+    Parameters
+    ----------
+    hardware, model, kind : str
+    tokens : int, optional
+        None where no length is published, and nothing of reading prompts.
+    generate_tokens_per_s, generate_millijoules : Quantity
+    prefill_tokens_per_s, prefill_millijoules : Quantity, optional
+    lanes : int, optional
+        How many work side by side, where that is published; their throughput is given together.
+    leaves_out : str, optional
+        What the figures do not count, where that is known to matter.
+    """
 
     hardware: str
     model: str
     kind: str
-    tokens: int
+    tokens: int | None
     generate_tokens_per_s: Quantity
     generate_millijoules: Quantity
-    prefill_tokens_per_s: Quantity
-    prefill_millijoules: Quantity
+    prefill_tokens_per_s: Quantity | None = None
+    prefill_millijoules: Quantity | None = None
+    lanes: int | None = None
+    leaves_out: str | None = None
+
+    @property
+    def system(self) -> str:
+        """The hardware, with what works side by side."""
+        return self.hardware if self.lanes is None else f"{self.hardware}, {self.lanes} lanes together"
 
     @property
     def origin(self) -> str:
-        """Where the numbers come from: modelled, a published measurement or a published estimate."""
+        """Where the numbers come from: modelled, a published measurement, figure or estimate."""
         source = self.generate_tokens_per_s.source
         if source != "published":
             return source
-        return "published measurement" if self.kind.startswith("measured") else "published estimate"
+        kinds = {"measured": "published measurement", "reported": "published figure"}
+        return kinds.get(self.kind.split()[0], "published estimate")
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
@@ -46,7 +67,7 @@ class ComparisonRow:
 def comparison(
     workload: Workload, parameters: ModelParameters, published: Published, inputs: Mapping[str, Any]
 ) -> tuple[ComparisonRow, ...]:
-    """Return the rows of all systems at every published sequence length, this network's first.
+    """Return the rows of all systems at every published sequence length, this network's first, then accelerators.
 
     The prompt of this network includes the steps in which the pipeline fills and empties; the published figures of
     Loihi 2 are the same at every length and seem to leave them out.
@@ -84,4 +105,18 @@ def comparison(
                     Quantity(system.prefill_millijoules[position], "mJ", "published", cited),
                 )
             )
+    for each in published.accelerators:
+        theirs = {"citation": each.citation}
+        rows.append(
+            ComparisonRow(
+                each.hardware,
+                each.model,
+                each.kind,
+                None,
+                Quantity(each.generate_tokens_per_s, "tokens/s", "published", theirs),
+                Quantity(each.generate_millijoules, "mJ", "published", theirs),
+                lanes=each.lanes,
+                leaves_out=each.leaves_out,
+            )
+        )
     return tuple(rows)

@@ -9,10 +9,11 @@ from importlib.resources import files
 from typing import Any
 
 from loihi_mmfree.files import parse_toml
+from loihi_mmfree.units import MICROSECONDS
 
 CONFIDENCES = ("published", "inferred", "assumed", "fitted")
 PARAMETERS_FILE = "loihi2_model.toml"
-TIME_UNITS = {"ns": 1e-9, "us": 1e-6}
+TIME_UNITS = {"ns": 1e-9, MICROSECONDS: 1e-6}
 ENERGY_UNITS = {"pJ": 1e-12}
 
 

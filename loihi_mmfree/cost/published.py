@@ -35,6 +35,34 @@ class PublishedSystem:
 
 
 @dataclass(frozen=True)
+class PublishedAccelerator:
+    """One system of which a throughput and an energy of generating are published, and no length of a sequence.
+
+    Parameters
+    ----------
+    hardware, model : str
+    kind : str
+        Who says so.
+    citation : str
+    generate_tokens_per_s, generate_millijoules : float
+        The latter a token.
+    leaves_out : str
+        What the figures do not count, or what is not known about them.
+    lanes : int, optional
+        How many work side by side; their throughput is given together.
+    """
+
+    hardware: str
+    model: str
+    kind: str
+    citation: str
+    generate_tokens_per_s: float
+    generate_millijoules: float
+    leaves_out: str
+    lanes: int | None = None
+
+
+@dataclass(frozen=True)
 class Published:
     """All that was published and is compared with.
 
@@ -44,6 +72,7 @@ class Published:
     tokens : tuple of int
         Sequence lengths of the table.
     systems : tuple of PublishedSystem
+    accelerators : tuple of PublishedAccelerator
     zeros : mapping kind of projection -> float
         Share of zeros at its input, 370M at 8 bit.
     zeros_citation : str
@@ -52,6 +81,7 @@ class Published:
     citation: str
     tokens: tuple[int, ...]
     systems: tuple[PublishedSystem, ...]
+    accelerators: tuple[PublishedAccelerator, ...]
     zeros: Mapping[str, float]
     zeros_citation: str
 
@@ -60,9 +90,10 @@ def load_published() -> Published:
     """Read the published figures."""
     data = read_toml(PUBLISHED_FILE)
     systems = tuple(_system(each) for each in data["system"])
+    accelerators = tuple(PublishedAccelerator(**each) for each in data["accelerator"])
     zeros = dict(data["zeros"])
     citation = str(zeros.pop("citation"))
-    return Published(data["citation"], tuple(data["tokens"]), systems, zeros, citation)
+    return Published(data["citation"], tuple(data["tokens"]), systems, accelerators, zeros, citation)
 
 
 def _system(fields: Mapping[str, Any]) -> PublishedSystem:

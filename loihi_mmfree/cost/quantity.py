@@ -42,6 +42,11 @@ class Quantity:
         return dataclasses.asdict(self)
 
 
+def with_unit(number: str, unit: str) -> str:
+    """Return a written number with its unit; a share and a plain factor, whose unit is 1, have none."""
+    return number if unit == "1" else f"{number} {unit}"
+
+
 def format_number(value: float) -> str:
     """Return a number with three significant digits, or all digits before the point where it has more."""
     if value == 0:

@@ -11,6 +11,7 @@ from loihi_mmfree.cost.fit import published_target
 from loihi_mmfree.cost.model import barrier_seconds, core_seconds, event_joules, predict
 from loihi_mmfree.cost.parameters import ModelParameters, read_toml
 from loihi_mmfree.cost.workload import CoreLoad, Events, StepLoad, Workload
+from loihi_mmfree.units import MICROJOULES, MICROSECONDS
 
 MEASURED_FILE = "loihi2_measured.toml"
 # Of a leaky integrate-and-fire neuron's program, a step. Not public; the parameters assume the same.
@@ -146,12 +147,14 @@ def validate(
     static = phase.static_joules / phase.seconds_per_token
     dynamic = phase.dynamic_joules / phase.seconds_per_token
     return (
-        ValidatedQuantity("time of a step", "us", 1e6 * network.step_seconds, 1e6 * phase.seconds_per_token),
+        ValidatedQuantity(
+            "time of a step", MICROSECONDS, 1e6 * network.step_seconds, 1e6 * phase.seconds_per_token
+        ),
         ValidatedQuantity("power", "W", network.total_watts, phase.watts),
         ValidatedQuantity("static power", "W", network.static_watts, static),
         ValidatedQuantity("dynamic power", "W", network.dynamic_watts, dynamic),
         ValidatedQuantity(
-            "dynamic energy of a step", "uJ", 1e6 * network.dynamic_joules, 1e6 * phase.dynamic_joules
+            "dynamic energy of a step", MICROJOULES, 1e6 * network.dynamic_joules, 1e6 * phase.dynamic_joules
         ),
     )
 
@@ -163,7 +166,10 @@ def validate_cycle(parameters: ModelParameters) -> tuple[ValidatedQuantity, ...]
     barrier = barrier_seconds(1, parameters)
     return tuple(
         ValidatedQuantity(
-            "time of a step", "us", measured, 1e6 * (core_seconds(CoreLoad(operations), parameters) + barrier)
+            "time of a step",
+            MICROSECONDS,
+            measured,
+            1e6 * (core_seconds(CoreLoad(operations), parameters) + barrier),
         )
         for measured, operations in rows
     )

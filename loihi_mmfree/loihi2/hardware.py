@@ -111,12 +111,14 @@ HALA_POINT = ChipSpec(
     mesh_rows=Figure(8, "core", _MESH, "inferred"),
     mesh_columns=Figure(16, "core", _MESH, "inferred"),
     neurons_per_core=Figure(8192, "neuron", _BRIEF, "published"),
-    core_memory_bytes=Figure(196608, "byte", f"192 KB a core, flexibly divided: {_BRIEF}", "published"),
+    core_memory_bytes=Figure(
+        196608, "byte", f"192 times 1024 bytes a core, flexibly divided: {_BRIEF}", "published"
+    ),
     synapse_memory_bytes=Figure(
         131072,
         "byte",
-        f"up to 128 KB of the 192: {_BRIEF}; the same as Loihi 1 (1048576 bits), and with 8-bit weights it makes "
-        "a block of the 370M fill about one chip, as published (Abreu et al. 2025)",
+        f"up to 128 of the 192 times 1024 bytes: {_BRIEF}; the same as Loihi 1 (1048576 bits), and with 8-bit "
+        "weights it makes a block of the 370M fill about one chip, as published (Abreu et al. 2025)",
         "published",
     ),
     input_axons=Figure(

@@ -39,6 +39,7 @@ from loihi_mmfree.net.folder import (
 from loihi_mmfree.net.tensor_file import read_tensors, write_tensors
 from loihi_mmfree.place.check import exceeded_places, require_complete
 from loihi_mmfree.place.placement import Placement
+from loihi_mmfree.units import bytes_text
 from loihi_mmfree.untrusted import cut, parse_npz, short, some_of
 
 SCHEMA_VERSION = 2
@@ -186,7 +187,7 @@ def write_net(
     """
     if sum(each.nbytes for each in golden.values()) > LARGEST_GOLDEN_BYTES // 2:
         raise UsageError(
-            f"golden.npz would take more than {LARGEST_GOLDEN_BYTES // 2**21} MiB; choose fewer golden_tokens"
+            f"golden.npz would take more than {bytes_text(LARGEST_GOLDEN_BYTES / 2)}; choose fewer golden_tokens"
         )
     write_tensors(folder / WEIGHTS, graph.tensors)
     (folder / GRAPH).write_text(_json(graph_to_data(graph)))

@@ -214,23 +214,23 @@ def _require_replaceable(target: Path, force: bool) -> None:
     if not os.path.lexists(target):
         return
     if not force:
-        raise UsageError(f"{target} exists; give --force to replace it, or another folder")
+        raise UsageError(f"{target} exists; give `force=True` to replace it, or another folder")
     if _is_empty_folder(target):
         return
     if not (target / MANIFEST).is_file():
-        raise UsageError(f"{target} exists and is not a compiled network; --force replaces only those")
+        raise UsageError(f"{target} exists and is not a compiled network; `force=True` replaces only those")
     try:
         foreign = strangers(target)
     except OSError as error:
         raise UsageError(f"{target}: cannot be looked into: {error.strerror}") from error
     if foreign == [MANIFEST]:
         raise UsageError(
-            f"{target} exists and is not a compiled network, by its {MANIFEST}; --force replaces only those"
+            f"{target} exists and is not a compiled network, by its {MANIFEST}; `force=True` replaces only those"
         )
     if foreign:
         raise UsageError(
-            f"{target} is not a compiled network alone: --force would remove {some_of(foreign)} with it; move "
-            "that away, or give another folder"
+            f"{target} is not a compiled network alone: `force=True` would remove {some_of(foreign)} with it; "
+            "move that away, or give another folder"
         )
 
 

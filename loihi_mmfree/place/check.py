@@ -14,7 +14,8 @@ from loihi_mmfree.place.routes import flows, output_axons, shards_by_node
 
 CHIPS = "chips"
 CORES = "cores of one chip"
-ANOTHER_SYSTEM = "--chip FILE, a system with more"
+ANOTHER_SYSTEM = "`chip=FILE`, a system with more"
+TWO_BIT_WEIGHTS, STRADDLING = "`weight_bits=2`", "`straddle=True`"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class ExceededLimit:
         What there is too much of, with its unit.
     used, limit : int
     option : str
-        What would help: an option of the command line.
+        What would help: a setting, as a message names it (`options`).
     """
 
     where: str
@@ -87,7 +88,7 @@ def exceeded_widths(spec: ChipSpec, weight_bits: int) -> list[ExceededLimit]:
     """Return that weights are wider than a synapse holds, if they are."""
     if weight_bits <= spec.weight_bits.value:
         return []
-    option = "--weight-bits 2" if spec.weight_bits.value >= 2 else ANOTHER_SYSTEM
+    option = TWO_BIT_WEIGHTS if spec.weight_bits.value >= 2 else ANOTHER_SYSTEM
     return [ExceededLimit(spec.name, "bits of a weight", weight_bits, spec.weight_bits.value, option)]
 
 
@@ -114,7 +115,7 @@ def exceeded_places(spec: ChipSpec, placement: Placement) -> Iterator[ExceededLi
     if chips > spec.chips.value:
         yield ExceededLimit(spec.name, CHIPS, chips, spec.chips.value, ANOTHER_SYSTEM)
     if cores > spec.cores_per_chip.value:
-        yield ExceededLimit(spec.name, CORES, cores, spec.cores_per_chip.value, "--straddle")
+        yield ExceededLimit(spec.name, CORES, cores, spec.cores_per_chip.value, STRADDLING)
 
 
 def _exceeded_on_core(core: Core, used: Usage) -> Iterator[ExceededLimit]:

@@ -12,6 +12,7 @@ from loihi_mmfree.place.check import (
     ANOTHER_SYSTEM,
     CHIPS,
     CORES,
+    STRADDLING,
     ExceededLimit,
     check,
     exceeded_delays,
@@ -186,7 +187,7 @@ class _Layouts:
     def _exceeded_by_layout(self, layout: list[_Block]) -> Iterator[ExceededLimit]:
         for block in layout:
             if self._stays_together(block.name) and len(block.plan) > self.capacity:
-                yield ExceededLimit(block.name, CORES, len(block.plan), self.capacity, "--straddle")
+                yield ExceededLimit(block.name, CORES, len(block.plan), self.capacity, STRADDLING)
         limit = self.request.chips or self.spec.chips.value
         if self._chips(layout) > limit:
             yield ExceededLimit(self.spec.name, CHIPS, self._chips(layout), limit, ANOTHER_SYSTEM)

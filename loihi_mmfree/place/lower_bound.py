@@ -15,7 +15,15 @@ from loihi_mmfree.checkpoint.config import ModelConfig
 from loihi_mmfree.checkpoint.tensors import HEAD, expected_shapes, is_projection
 from loihi_mmfree.errors import DoesNotFitError
 from loihi_mmfree.loihi2.hardware import ChipSpec
-from loihi_mmfree.place.check import ANOTHER_SYSTEM, CHIPS, CORES, ExceededLimit, exceeded_widths
+from loihi_mmfree.place.check import (
+    ANOTHER_SYSTEM,
+    CHIPS,
+    CORES,
+    STRADDLING,
+    TWO_BIT_WEIGHTS,
+    ExceededLimit,
+    exceeded_widths,
+)
 from loihi_mmfree.place.layout import Request, require_sensible
 
 
@@ -59,7 +67,7 @@ def _exceeded(model: ModelConfig, spec: ChipSpec, request: Request) -> Iterator[
     chips = -(-(layers * block + head) // capacity)
     if not request.straddle:
         if block > capacity:
-            yield ExceededLimit(f"each of {layers} blocks", CORES, block, capacity, "--straddle")
+            yield ExceededLimit(f"each of {layers} blocks", CORES, block, capacity, STRADDLING)
             return
         chips = max(chips, -(-layers // (capacity // block)))
     limit = request.chips or spec.chips.value
@@ -84,9 +92,9 @@ def _option(model: ModelConfig, spec: ChipSpec, request: Request) -> str | None:
     """The fewest options with which the weights find room."""
     dense, straddling = {"weight_bits": 2}, {"straddle": True}
     for option, changes in (
-        ("--weight-bits 2", dense),
-        ("--straddle", straddling),
-        ("--weight-bits 2 --straddle", dense | straddling),
+        (TWO_BIT_WEIGHTS, dense),
+        (STRADDLING, straddling),
+        (f"{TWO_BIT_WEIGHTS} and {STRADDLING}", dense | straddling),
     ):
         changed = replace(request, **changes)
         if not exceeded_widths(spec, changed.weight_bits) and not [*_exceeded(model, spec, changed)]:

@@ -10,7 +10,7 @@ from itertools import combinations
 from loihi_mmfree.errors import DoesNotFitError
 from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.loihi2.hardware import HALA_POINT, KAPOHO_POINT, ChipSpec
-from loihi_mmfree.place.check import CHIPS, ExceededLimit
+from loihi_mmfree.place.check import CHIPS, STRADDLING, TWO_BIT_WEIGHTS, ExceededLimit
 from loihi_mmfree.place.layout import Request, attempt, require_sensible
 from loihi_mmfree.place.placement import Placement
 
@@ -51,7 +51,7 @@ def _refusal(graph: Graph, spec: ChipSpec, request: Request, exceeded: list[Exce
     advice = (
         f"It fits with {remedy}."
         if remedy
-        else "No option makes it fit; a system that has more is described in a TOML file (--chip FILE)."
+        else "No option makes it fit; a system that has more is described in a TOML file (`chip=FILE`)."
     )
     return "\n".join([f"the network does not fit {spec.name}; limits exceeded: {len(exceeded)}", *lines, advice])
 
@@ -62,7 +62,7 @@ def _remedy(graph: Graph, spec: ChipSpec, request: Request, exceeded: list[Excee
     for number in (1, 2):
         for chosen in combinations(changes, number):
             if len({each.kind for each in chosen}) == number and _helps(graph, spec, request, chosen):
-                return " ".join(each.option for each in chosen)
+                return " and ".join(each.option for each in chosen)
     return None
 
 
@@ -75,7 +75,7 @@ def _helps(graph: Graph, spec: ChipSpec, request: Request, chosen: Iterable[_Cha
 
 @dataclass(frozen=True)
 class _Change:
-    """One option of the command line, and what it makes of a system and a request."""
+    """One setting, as a message names it, and what it makes of a system and a request."""
 
     kind: str
     option: str
@@ -85,18 +85,18 @@ class _Change:
 def _changes(spec: ChipSpec, request: Request, exceeded: list[ExceededLimit]) -> list[_Change]:
     changes: list[_Change] = []
     if request.weight_bits > 2:
-        changes.append(_Change("weights", "--weight-bits 2", lambda s, r: (s, replace(r, weight_bits=2))))
+        changes.append(_Change("weights", TWO_BIT_WEIGHTS, lambda s, r: (s, replace(r, weight_bits=2))))
     if request.head == "chip":
-        changes.append(_Change("head", "--head host", lambda s, r: (s, replace(r, head="host"))))
+        changes.append(_Change("head", '`head="host"`', lambda s, r: (s, replace(r, head="host"))))
     if request.chips is not None:
         needed = max((each.used for each in exceeded if each.resource == CHIPS), default=spec.chips.value)
         number = min(needed, spec.chips.value)
-        changes.append(_Change("chips", f"--chips {number}", lambda s, r: (s, replace(r, chips=number))))
+        changes.append(_Change("chips", f"`chips={number}`", lambda s, r: (s, replace(r, chips=number))))
     if not request.straddle:
-        changes.append(_Change("straddle", "--straddle", lambda s, r: (s, replace(r, straddle=True))))
+        changes.append(_Change("straddle", STRADDLING, lambda s, r: (s, replace(r, straddle=True))))
     for other in (KAPOHO_POINT, HALA_POINT):
         if replace(other, name=spec.name) != spec:
-            changes.append(_Change("system", f"--chip {other.name}", partial(_move, other)))
+            changes.append(_Change("system", f'`chip="{other.name}"`', partial(_move, other)))
     return changes
 
 

@@ -260,8 +260,8 @@ def ids_given(
         try:
             return parse_npy(read_regular(given, LARGEST_CALIBRATION_BYTES))
         except (OSError, ValueError) as error:
-            raise UsageError(f"--calib {given}: cannot be read: {error}") from error
-    text = read_text(given, LARGEST_CALIBRATION_BYTES, "--calib")
+            raise UsageError(f"`calibration` {given}: cannot be read: {error}") from error
+    text = read_text(given, LARGEST_CALIBRATION_BYTES, "`calibration`")
     return calibration_ids(opened.tokenizer_path, opened.config.vocab_size, tokens, text).ids
 
 

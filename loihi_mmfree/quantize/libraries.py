@@ -9,6 +9,7 @@ from typing import Any
 
 from loihi_mmfree.interrupts import importing
 from loihi_mmfree.memory import require_address_space
+from loihi_mmfree.quiet import without_cuda_warnings
 
 BREVITAS_BYTES = 5 * 10**8
 """Address space that Brevitas and SciPy take beside torch (measured: 0.4 GB). OpenBLAS never starts with less."""
@@ -23,7 +24,7 @@ def import_libraries() -> None:
     OutOfMemoryError
         The limits of this process leave too little address space.
     """
-    with importing():
+    with importing(), without_cuda_warnings():
         import torch  # noqa: F401
 
         require_address_space(BREVITAS_BYTES, "import of Brevitas")

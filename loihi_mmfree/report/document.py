@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loihi_mmfree.activity.counts import Activity, projection_zeros, worst_case
-from loihi_mmfree.activity.file import load_activity
+from loihi_mmfree.activity.file import HISTOGRAM_RECORDING, load_activity
 from loihi_mmfree.cost.comparison import ComparisonRow, comparison
 from loihi_mmfree.cost.expectation import placed_on, provenance
 from loihi_mmfree.cost.fit import fit, published_target, reference_workload
@@ -96,6 +96,16 @@ class Report:
         """What every modelled number of this report was made from."""
         return _inputs(self.about, self.activity, self.recorded)
 
+    @property
+    def sweep_left_out(self) -> list[str]:
+        """What a sweep could not show of this network, and what would let it; empty without a sweep."""
+        if not self.sweep or self.activity.histograms:
+            return []
+        return [
+            "Left out of the variations: narrower activations, which are counted from how large the recorded "
+            f"values are. {HISTOGRAM_RECORDING} records that too."
+        ]
+
     def quantity(self, phase: str, attribute: str, unit: str) -> Quantity:
         """Return a result of a phase, with its range among its inputs.
 
@@ -141,7 +151,11 @@ class Report:
             "sessions": [self._session(each) for each in self.sessions],
             "comparison": [row.to_dict() for row in self.comparison],
             "sensitivity": [row.to_dict(self.inputs) for row in self.sensitivity],
-            "sweep": {"source": "modelled", "rows": [self._sweep_row(row) for row in self.sweep]},
+            "sweep": {
+                "source": "modelled",
+                "rows": [self._sweep_row(row) for row in self.sweep],
+                "left_out": self.sweep_left_out,
+            },
             "model": {
                 "parameters": {name: dataclasses.asdict(p) for name, p in self.parameters.named().items()},
                 "residual_generate_tokens_per_s": self.residual.to_dict(),

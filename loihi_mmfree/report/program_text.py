@@ -80,11 +80,11 @@ def _output(message: Message) -> Iterator[str]:
     for receiver in message.receivers[:LISTED]:
         yield f"  -> {_receiver(receiver)}"
     if len(message.receivers) > LISTED:
-        yield f"  ... and {len(message.receivers) - LISTED} more (--json lists all)"
+        yield f"  ... and {len(message.receivers) - LISTED} more (its JSON lists all)"
 
 
 def _receiver(receiver: Receiver) -> str:
-    reached = shortened(receiver.reaches, "--json lists all")
+    reached = shortened(receiver.reaches, "its JSON lists all")
     if receiver.reaches and receiver.reaches[0].rpartition(":")[0] == receiver.node:
         return f"{reached} ({receiver.kind})"
     return f"{receiver.node} ({receiver.kind}) to {reached}"

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from loihi_mmfree.activity.file import RECORDING
 from loihi_mmfree.cost.model import PHASES
-from loihi_mmfree.cost.quantity import Quantity, format_number
+from loihi_mmfree.cost.quantity import Quantity, format_number, with_unit
 from loihi_mmfree.report.document import NOT_MODELLED, Report
 
+MANUAL_PAGE = "reports.md of the documentation, which `loihi-mmfree doctor` finds"
+"""Where a reader of a report learns more; the page may be read on another machine than it was made on."""
 _RESULTS = (
     ("throughput", "tokens_per_s", "tokens/s"),
     ("energy a token, chips in use", "millijoules_per_token", "mJ"),
@@ -33,6 +36,7 @@ def tables(report: Report) -> Iterator[TerminalTable]:
         yield _spread(report)
     yield _sessions(report)
     yield _comparison(report)
+    yield left_out_table(report)
     yield _sensitivity(report)
     yield validation_table(report)
     if report.sweep:
@@ -45,13 +49,13 @@ def notes(report: Report) -> list[str]:
     if not report.recorded:
         lines.append(
             "No activity is recorded for this network: the numbers assume the worst case, every message sent. "
-            '`loihi-mmfree run NET --backend engine --prompt "..." --activity` records it.'
+            f"{RECORDING} records it."
         )
     residual = f"{report.residual.value:+.1%}"
     lines.append(
         "Modelled: scaled costs of Loihi 1, fitted to three published numbers of one system. Its throughput of "
         f"generating, which is not fitted, comes out {residual} from the published one; the form of the model "
-        "was chosen knowing it, and other plausible forms miss it by more (the package's docs/reports.md)."
+        f"was chosen knowing it, and other plausible forms miss it by more ({MANUAL_PAGE})."
     )
     lines.append(
         f"Ranges: each parameter of {report.inputs['parameters']} at its ends, fitted anew; of energy also by the "
@@ -65,7 +69,7 @@ def notes(report: Report) -> list[str]:
         f"empties, and comes nearer to {steady} tokens/s the longer the prompt is; the published figures of "
         "Loihi 2, the same at every length, seem to leave these steps out."
     )
-    return [*lines, "Not in the model: " + "; ".join(NOT_MODELLED) + "."]
+    return [*lines, *report.sweep_left_out, "Not in the model: " + "; ".join(NOT_MODELLED) + "."]
 
 
 def _results(report: Report) -> TerminalTable:
@@ -75,7 +79,9 @@ def _results(report: Report) -> TerminalTable:
         for phase in PHASES:
             each = report.quantity(phase, attribute, unit)
             low, high = each.inputs["range"]
-            cells.append(f"{format_number(each.value)} {unit} ({format_number(low)} to {format_number(high)})")
+            cells.append(
+                f"{format_number(each.value)} {unit} ({format_number(low)} to {format_number(high)} {unit})"
+            )
         rows.append((name, *cells, "modelled"))
     others = [report.other_energy(phase) for phase in PHASES]
     rows.append(("energy a token, by the energies of PilotNet", *map(_with_unit, others), "modelled"))
@@ -95,8 +101,10 @@ def _with_unit(quantity: Quantity) -> str:
     return f"{format_number(quantity.value)} {quantity.unit}"
 
 
-def _as_stated(quantity: Quantity) -> str:
+def _as_stated(quantity: Quantity | None) -> str:
     """A published number has the digits that were published, no more and no less."""
+    if quantity is None:
+        return "-"
     return f"{quantity.value:,}" if quantity.source == "published" else format_number(quantity.value)
 
 
@@ -139,9 +147,9 @@ def _sessions(report: Report) -> TerminalTable:
 def _comparison(report: Report) -> TerminalTable:
     rows = tuple(
         (
-            row.hardware,
+            row.system,
             row.model,
-            str(row.tokens),
+            "-" if row.tokens is None else str(row.tokens),
             *(
                 _as_stated(each)
                 for each in (
@@ -155,8 +163,34 @@ def _comparison(report: Report) -> TerminalTable:
         )
         for row in report.comparison
     )
-    columns = ("hardware", "model", "tokens", "generate tokens/s", "mJ", "prefill tokens/s", "mJ", "source")
+    columns = (
+        "hardware",
+        "model",
+        "tokens",
+        "generate, tokens/s",
+        "mJ a token",
+        "prefill, tokens/s",
+        "mJ a token",
+        "source",
+    )
     return TerminalTable(f"Beside published systems ({report.published.citation})", columns, rows)
+
+
+def left_out_table(report: Report) -> TerminalTable:
+    """Return the published systems whose figures leave something out, with what, and where they are published."""
+    rows = tuple(
+        (
+            row.hardware,
+            row.model,
+            "-" if row.lanes is None else str(row.lanes),
+            row.leaves_out,
+            str(row.generate_tokens_per_s.inputs["citation"]),
+        )
+        for row in report.comparison
+        if row.leaves_out
+    )
+    columns = ("hardware", "model", "lanes", "left out, or not known", "citation")
+    return TerminalTable("What published figures of accelerators leave out", columns, rows)
 
 
 def _sensitivity(report: Report) -> TerminalTable:
@@ -169,12 +203,19 @@ def _sensitivity(report: Report) -> TerminalTable:
         rows.append(
             (
                 row.name,
-                f"{row.low_value:g} to {row.high_value:g} {row.unit}",
+                with_unit(f"{row.low_value:g} to {row.high_value:g}", row.unit),
                 *(" to ".join(each) for each in (speed, energy, prefill)),
                 row.confidence,
             )
         )
-    columns = ("parameter", "range", "generate tokens/s", "generate mJ", "prefill tokens/s", "confidence")
+    columns = (
+        "parameter",
+        "range",
+        "generate, tokens/s",
+        "generate, mJ a token",
+        "prefill, tokens/s",
+        "confidence",
+    )
     return TerminalTable("What the uncertain parameters move (modelled)", columns, tuple(rows))
 
 
@@ -211,6 +252,6 @@ def _sweep(report: Report) -> TerminalTable:
         )
         for row in report.sweep
     )
-    columns = ("variation", "chips", "generate tokens/s", "mJ", "prefill tokens/s", "mJ")
+    columns = ("variation", "chips", "generate, tokens/s", "mJ a token", "prefill, tokens/s", "mJ a token")
     title = "Variations (modelled; * no other choice is faster for less energy; hypothetical ones take no part)"
     return TerminalTable(title, columns, rows)

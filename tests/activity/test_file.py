@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from loihi_mmfree.activity.counts import Activity, worst_case
-from loihi_mmfree.activity.file import load_activity, save_activity
+from loihi_mmfree.activity.file import RECORDING, load_activity, save_activity
 from loihi_mmfree.activity.incidents import Incidents
 from loihi_mmfree.activity.recorder import ActivityRecorder
 from loihi_mmfree.errors import ArtifactError, UsageError
@@ -38,7 +38,7 @@ def activity(tiny_net: Net) -> Activity:
 def refused(net_copy: Path, net: Net, match: str) -> None:
     with pytest.raises(ArtifactError, match=match) as caught:
         load_activity(net_copy, net.graph)
-    assert "record it again: loihi-mmfree run NET --backend engine" in str(caught.value)
+    assert f"record it again: {RECORDING}" in str(caught.value)
 
 
 def test_a_saved_activity_is_read_back(net_copy: Path, tiny_net: Net, activity: Activity) -> None:

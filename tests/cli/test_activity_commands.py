@@ -52,7 +52,7 @@ def test_an_activity_of_an_older_version_is_an_error_that_says_what_to_do(call: 
     np.savez(net_copy / "report" / "activity.npz", totals=totals)
     called = call("report", net_copy)
     assert called.code == 3
-    assert "schema 1, expected 4; record it again: loihi-mmfree run NET" in " ".join(called.err.split())
+    assert "schema 1, expected 4; record it again: `loihi-mmfree run NET" in " ".join(called.err.split())
 
 
 def test_where_messages_cannot_be_seen_is_said_with_what_works(call: Call, net_copy: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from loihi_mmfree import defaults
 from loihi_mmfree.net.artifact import Net, file_sha256, load_net, tensor_sha256
 
 Call = Callable[..., Any]
@@ -87,6 +88,23 @@ def test_a_prompt_file_that_is_not_utf_8(call: Call, tiny_net: Net, tmp_path: Pa
 )
 def test_a_wrong_request_to_bench(call: Call, tiny_net: Net, arguments: tuple[str, ...], words: list[str]) -> None:
     _refused(call("bench", tiny_net.path, *arguments), USAGE, *words)
+
+
+@pytest.mark.parametrize(
+    ("option", "known"),
+    [("--backend", defaults.MEASURABLE_BACKENDS), ("--granularity", defaults.GRANULARITIES)],
+)
+@pytest.mark.parametrize("value", ["gpu", "{first},gpu", "", "{first},"])
+def test_a_list_of_bench_is_refused_before_the_network_is_read(
+    call: Call, tmp_path: Path, option: str, known: tuple[str, ...], value: str
+) -> None:
+    called = call("bench", tmp_path / "no network", option, value.format(first=known[0]))
+    _refused(called, USAGE, f"known: {', '.join(known)}")
+
+
+def test_a_list_may_have_spaces(call: Call, tmp_path: Path) -> None:
+    called = call("bench", tmp_path / "no network", "--backend", "engine, engine:numpy", "--prompt-tokens", "1, 2")
+    _refused(called, CHECKPOINT, "no network")
 
 
 def test_a_text_prompt_without_a_tokenizer(call: Call, net_copy: Path) -> None:

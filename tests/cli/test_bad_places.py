@@ -99,7 +99,7 @@ def test_a_folder_for_graphs_that_is_read_only_is_refused_before_calibration(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Any:
-    """A disk of 400 KB, which a compiled mmf-tiny overfills."""
+    """A disk of 400 kB, which a compiled mmf-tiny overfills."""
     disk = tmp_path / "disk"
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)]
@@ -158,7 +158,7 @@ def test_a_tensor_larger_than_memory_is_refused_at_once(call: Call, tmp_path: Pa
     checkpoint = sparse_checkpoint(tmp_path / "checkpoint", **shape)
     called = call("compile", checkpoint, "-o", tmp_path / "net", "--weight-bits", 2, "--straddle")
     assert called.code == USAGE
-    assert "checkpoint: needs at least 3298.5 GB of memory" in called.err
+    assert "checkpoint: needs at least 3.3 TB of memory" in called.err
     assert "are free" in called.err
     assert not (tmp_path / "net").exists()
 

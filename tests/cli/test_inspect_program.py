@@ -95,4 +95,4 @@ def test_long_lists_fold_and_say_where_the_rest_is() -> None:
     )
     lines = list(program_lines(group))
     assert sum("->" in line for line in lines) == LISTED
-    assert lines[-1] == ";     ... and 12 more (--json lists all)"
+    assert lines[-1] == ";     ... and 12 more (its JSON lists all)"

@@ -50,6 +50,13 @@ def test_what_looks_like_markup_is_printed_as_it_is(
     assert "[bold]Jetson[/] Orin Nano" in text
 
 
+def test_a_dash_stands_in_a_column_of_numbers_as_they_do(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("A table", ("what", "tokens/s"), [("a", "10,000"), ("b", "-")])
+    *_, first, second, _ = capsys.readouterr().out.splitlines()
+    assert first.rstrip().endswith("10,000")
+    assert len(second.rstrip()) == len(first.rstrip())
+
+
 def test_a_number_keeps_its_unit() -> None:
     assert folded("0.0571 mJ (0.0389 to 0.141)", 1) == ["0.0571 mJ", "(0.0389 to", "0.141)"]
     assert folded("0.0571 mJ (0.0389 to 0.141)", 20) == ["0.0571 mJ (0.0389 to", "0.141)"]

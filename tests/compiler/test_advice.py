@@ -45,14 +45,14 @@ def test_fewer_activation_bits_are_advised_where_a_network_of_them_is_proved(
     dense_row: Checkpoint, lower_checkpoint: Callable[..., Any]
 ) -> None:
     # 300 * (2**15 - 1) takes 25 bits, 300 * (2**14 - 1) takes 24.
-    assert "--act-bits 15 " in advice(lower_checkpoint(dense_row, activation_bits=16), LOIHI2)
+    assert "`activation_bits=15` " in advice(lower_checkpoint(dense_row, activation_bits=16), LOIHI2)
     assert bound_violations(lower_checkpoint(dense_row, activation_bits=15).graph) == []
 
 
 def test_a_system_is_advised_where_fewer_activation_bits_do_not_help(lowered: Any) -> None:
     said = advice(lowered, chip(state_bits=12))
     assert "state_bits = 16" in said
-    assert "--act-bits" not in said
+    assert "activation_bits" not in said
     assert bound_violations(run_passes(lowered.checkpoint, lowered.formats, chip(state_bits=16))) == []
     assert bound_violations(run_passes(lowered.checkpoint, lowered.formats, chip(state_bits=15))) != []
 

@@ -89,7 +89,7 @@ def test_a_network_that_would_overflow_is_refused_with_every_layer_and_bound(
     assert "lm_head: 16-bit accumulator (rule R2): found" in str(refused.value)
     assert "allowed 32767" in str(refused.value)
     # The longest row of the head has 117 weights: 117 * 255 fit, 117 * 511 do not.
-    assert "With --act-bits 9 they can" in str(refused.value)
+    assert "With `activation_bits=9` they can" in str(refused.value)
     assert not (tmp_path / "net").exists()
 
 

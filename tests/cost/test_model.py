@@ -50,7 +50,7 @@ def parameters() -> ModelParameters:
 def test_a_step_lasts_as_long_as_the_slowest_stage_of_its_slowest_core_and_the_barrier(
     parameters: ModelParameters,
 ) -> None:
-    # 1000 operations of 2 ns are longer than 100 x 3, 100 x 10, 5 x 4 + 20; the barrier of two chips takes 10 us.
+    # 1000 operations of 2 ns are longer than 100 x 3, 100 x 10, 5 x 4 + 20; the barrier of two chips takes 10 µs.
     assert predict(WORK, parameters).prefill.seconds_per_token == pytest.approx(2e-6 + 10e-6)
 
 

@@ -69,8 +69,8 @@ def test_the_docs_have_the_residual_that_the_model_gives(
 def test_the_docs_have_the_residuals_of_the_recurring_steps() -> None:
     for number, step in enumerate(validate_cycle(load_parameters()), start=1):
         (row,) = documented_rows(str(number))
-        assert f"{step.measured} us" in row
-        assert f"{step.modelled:.1f} us | {as_documented(step)}" in row
+        assert f"{step.measured} µs" in row
+        assert f"{step.modelled:.1f} µs | {as_documented(step)}" in row
 
 
 def test_the_docs_have_the_energies_that_other_static_powers_mean() -> None:
@@ -126,7 +126,7 @@ def test_the_docs_have_what_the_energies_of_pilotnet_give_for_other_systems() ->
     parameters = measured_energies(fitted)
     rows = validate(measured_network("yolo_kp"), yolo_workload(), parameters)
     events = {row.quantity: row for row in rows}["dynamic energy of a step"]
-    assert f"{events.modelled:.0f} uJ, {100 * events.residual:.1f} % more than measured" in SECTION
+    assert f"{events.modelled:.0f} µJ, {100 * events.residual:.1f} % more than measured" in SECTION
     published = predict(reference_workload(), parameters)
     times = parameters.dynamic_energy_scale.value / fitted.dynamic_energy_scale.value
     ranges = " ".join(DOCS.split("### Ranges of a report")[1].split("##")[0].split())

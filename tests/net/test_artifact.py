@@ -140,7 +140,7 @@ def test_an_altered_tensor_is_named(net_copy: Path) -> None:
 
 def test_an_existing_folder_is_left_alone_without_force(net_copy: Path, tiny_checkpoint: Path) -> None:
     before = _contents(net_copy)
-    with pytest.raises(UsageError, match="--force"):
+    with pytest.raises(UsageError, match="`force=True`"):
         compile_checkpoint(tiny_checkpoint, net_copy)
     assert _contents(net_copy) == before
 

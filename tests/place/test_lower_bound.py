@@ -61,7 +61,7 @@ def test_chips_are_counted_with_blocks_kept_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "option"), [("1.3B", "--weight-bits 2"), ("2.7B", "--straddle")]
+    ("size", "option"), [("1.3B", "`weight_bits=2`"), ("2.7B", "`straddle=True`")]
 )  # fmt: skip
 def test_the_refusal_names_the_option_that_makes_room(size: str, option: str) -> None:
     with pytest.raises(DoesNotFitError, match=option):

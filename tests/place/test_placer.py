@@ -255,7 +255,7 @@ class TestRefusal:
             place(graph, changed(LOIHI2, **{limit: value}), Request(weight_bits=8))
         message = str(caught.value)
         assert f"{words}, at most {value}" in message
-        assert "It fits with --chip kapoho-point." in message
+        assert 'It fits with `chip="kapoho-point"`.' in message
         assert place(graph, KAPOHO_POINT, Request(weight_bits=8)).cores
 
     @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ class TestRefusal:
                 changed(OHEO_GULCH, cores_per_chip=9, synapse_memory_bytes=1000),
                 Request(weight_bits=8),
                 "2 chips, at most 1",
-                "--weight-bits 2",
+                "`weight_bits=2`",
                 Request(weight_bits=2),
                 id="chips",
             ),
@@ -273,7 +273,7 @@ class TestRefusal:
                 changed(LOIHI2, cores_per_chip=2, synapse_memory_bytes=600),
                 Request(weight_bits=2),
                 "cores of one chip, at most 2",
-                "--straddle",
+                "`straddle=True`",
                 Request(weight_bits=2, straddle=True),
                 id="cores of a chip",
             ),
@@ -281,7 +281,7 @@ class TestRefusal:
                 changed(LOIHI2, weight_bits=4),
                 Request(weight_bits=8),
                 "8 bits of a weight, at most 4",
-                "--weight-bits 2",
+                "`weight_bits=2`",
                 Request(weight_bits=2),
                 id="bits of a weight",
             ),
@@ -289,7 +289,7 @@ class TestRefusal:
                 changed(OHEO_GULCH, cores_per_chip=2, synapse_memory_bytes=3000),
                 Request(weight_bits=2, head="chip"),
                 "2 chips, at most 1",
-                "--head host",
+                '`head="host"`',
                 Request(weight_bits=2),
                 id="head",
             ),
@@ -297,7 +297,7 @@ class TestRefusal:
                 changed(LOIHI2, cores_per_chip=3, synapse_memory_bytes=1000),
                 Request(weight_bits=2, objective="speed", chips=1),
                 "2 chips, at most 1",
-                "--chips 2",
+                "`chips=2`",
                 Request(weight_bits=2, objective="speed", chips=2),
                 id="chips asked for",
             ),

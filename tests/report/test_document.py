@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from loihi_mmfree.activity.counts import synaptic_operations
-from loihi_mmfree.activity.file import save_activity
+from loihi_mmfree.activity.file import HISTOGRAM_RECORDING, RECORDING, save_activity
 from loihi_mmfree.activity.incidents import Incidents
 from loihi_mmfree.activity.recorder import ActivityRecorder
 from loihi_mmfree.cost.published import load_published
@@ -21,6 +21,7 @@ from loihi_mmfree.cost.quantity import SOURCES, Quantity, format_number
 from loihi_mmfree.ir.executor import counting_nodes
 from loihi_mmfree.ir.nodes import NeuronGroup
 from loihi_mmfree.net.artifact import Net, load_net
+from loihi_mmfree.options import on_command_line
 from loihi_mmfree.report.document import PHASES, Report, build_report
 from loihi_mmfree.report.tables import notes, tables
 from loihi_mmfree.sim.engine.specification import Engine
@@ -154,7 +155,7 @@ def test_every_quantity_has_a_source_and_what_it_was_made_from(unrecorded: Repor
 def test_published_numbers_carry_their_citation(unrecorded: Report) -> None:
     published = [each for each in quantities(unrecorded.to_dict()) if each["source"] == "published"]
     held_against = sum(len(each.quantities) for each in unrecorded.validations)
-    assert len(published) == 4 * 4 * 6 + len(load_published().zeros) + held_against
+    assert len(published) == 4 * 4 * 6 + 2 * 5 + len(load_published().zeros) + held_against
     assert all("citation" in each["inputs"] for each in published)
 
 
@@ -208,6 +209,26 @@ def test_operations_of_tokens_are_those_of_the_synapses_on_the_chip(recorded: Re
     np.testing.assert_allclose(recorded.per_token["synaptic_operations"], on_chip, rtol=1e-12)
 
 
+def test_a_sweep_without_histograms_says_what_it_leaves_out_and_what_adds_it(
+    unrecorded: Report, tiny_net: Net
+) -> None:
+    (note,) = unrecorded.sweep_left_out
+    assert "narrower activations" in note
+    assert HISTOGRAM_RECORDING in note
+    assert note in notes(unrecorded)
+    assert unrecorded.to_dict()["sweep"]["left_out"] == [note]
+    shown = on_command_line(note)
+    assert (
+        '`loihi-mmfree run NET --prompt "..." --backend engine --activity --histograms` records that too' in shown
+    )
+
+
+def test_nothing_is_left_out_of_a_sweep_with_histograms_and_of_no_sweep(unrecorded: Report) -> None:
+    counted = replace(unrecorded.activity, histograms={"embeddings:x": (1,) * 25})
+    assert not replace(unrecorded, activity=counted).sweep_left_out
+    assert not replace(unrecorded, sweep=()).sweep_left_out
+
+
 def test_without_recorded_activity_there_is_no_spread(unrecorded: Report) -> None:
     activity = unrecorded.to_dict()["activity"]
     assert activity["per_token"] == {}
@@ -218,7 +239,7 @@ def test_without_recorded_activity_the_report_says_so_and_takes_the_worst_case(u
     assert unrecorded.to_dict()["activity"]["source"] == "worst case"
     assert set(unrecorded.zeros.values()) == {0.0}
     (note,) = (each for each in notes(unrecorded) if "No activity is recorded" in each)
-    assert '`loihi-mmfree run NET --backend engine --prompt "..." --activity`' in note
+    assert f"{RECORDING} records it" in note
 
 
 def test_recorded_activity_is_named_and_makes_the_net_cheaper(unrecorded: Report, recorded: Report) -> None:
@@ -240,7 +261,7 @@ def test_the_comparison_holds_every_published_row_and_this_network_at_every_leng
     qwen = [row for row in rows if row.model == "Qwen2 500M" and row.tokens == 4000]
     assert [row.generate_tokens_per_s.value for row in qwen] == [14.1]
     assert [row.prefill_millijoules.value for row in qwen] == [6.7]
-    assert len(rows) == 4 * 7
+    assert len(rows) == 4 * 7 + 5
 
 
 def test_estimates_of_others_are_told_from_their_measurements(unrecorded: Report) -> None:
@@ -250,6 +271,19 @@ def test_estimates_of_others_are_told_from_their_measurements(unrecorded: Report
     assert origins[("H100", "MatMul-free 370M")] == "published measurement"
     assert origins[("Loihi 2, 24 chips", "MatMul-free 370M")] == "published estimate"
     assert origins[("Loihi 2, 24 chips", "MatMul-free 370M, trained to be sparse")] == "published estimate"
+    assert origins[("FPGA Alveo U250, ternip, 48 lanes together", "MatMul-free 370M")] == "published figure"
+
+
+def test_accelerators_are_compared_without_length_and_prefill(unrecorded: Report) -> None:
+    (table,) = (each for each in tables(unrecorded) if each.title.startswith("Beside published"))
+    (row,) = (row for row in table.rows if row[1] == "MatMul-free 1.3B")
+    assert row[0] == "FPGA Alveo U250, ternip, 41 lanes together"
+    assert row[2:7] == ("-", "969.9", "54.2", "-", "-")
+    (found,) = (each for each in unrecorded.to_dict()["comparison"] if each["model"] == "MatMul-free 1.3B")
+    assert found["lanes"] == 41
+    assert found["tokens"] is None
+    assert found["prefill_tokens_per_s"] is None
+    assert "embedding and head" in found["leaves_out"]
 
 
 def test_published_figures_stand_with_the_digits_that_were_published(unrecorded: Report) -> None:
@@ -322,7 +356,7 @@ def test_it_says_that_the_division_of_energy_is_not_supported(unrecorded: Report
 
 def test_every_table_has_as_many_cells_as_columns_and_says_modelled_or_published(unrecorded: Report) -> None:
     found = list(tables(unrecorded))
-    assert len(found) == 7
+    assert len(found) == 8
     for table in found:
         assert all(len(row) == len(table.columns) for row in table.rows)
         text = " ".join((table.title, *table.columns, *(cell for row in table.rows for cell in row)))

@@ -23,6 +23,7 @@ from loihi_mmfree.cost.board.core_activity import CoreActivity, read_core_activi
 from loihi_mmfree.cost.expectation import Expectation
 from loihi_mmfree.cost.quantity import Quantity
 from loihi_mmfree.errors import BackendUnavailableError, MeasurementError
+from loihi_mmfree.manual import manual_page
 from loihi_mmfree.sim.session.chip import HOW_TO_GET_IT
 from loihi_mmfree.sim.session.generate import RunResult
 
@@ -171,7 +172,7 @@ class Profile:
             return ()
         return (
             "fewer tokens were generated than the power probe was told to reckon with, and whether its mean then "
-            "holds steps that never came is not public; measure with --ignore-eos",
+            "holds steps that never came is not public; measure with `stop_at_end_of_text=False`",
         )
 
     @property
@@ -308,7 +309,7 @@ def read_profile(probes: Probes | None, run: ProfiledRun, expected: Expectation)
         raise MeasurementError(
             "profile: the runner offers no probes after a run that was to be profiled; let it call "
             "cost.board.profiler.attach_probes(run_config, profile_steps) before the network starts, and offer as "
-            "`probes` what that returns (docs/loihi2.md)"
+            f"`probes` what that returns ({manual_page('loihi2.md')})"
         )
     seconds = 1e-6 * run.steps * _mean(probes.time, "avg_time_per_step")
     if seconds <= 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, floor, log10
+from math import ceil, cos, dist, floor, log10, radians, sin
 
 from loihi_mmfree.cost.quantity import format_number
 from loihi_mmfree.report.pages.svg import Html, drawing, element, path
@@ -14,6 +14,9 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 14.0, 26.0, 44.0
 _CHARACTER = 7.4
 """Width of a digit in the labels, at most."""
 _RADIUS = 4.5
+_FAR = 16.0
+"""A number farther from its point than this is led to it by a line."""
+Point = tuple[float, float]
 LEAST_REACH = 1.01
 """Parameters that move a result by less are left out of its plot."""
 _FACTORS = (
@@ -23,33 +26,63 @@ _FACTORS = (
     (0.95, 1.0, 1.05),
 )
 """What an axis of factors may name, the coarsest first; of the last, three lie within any axis."""
-MARKERS = {
-    "modelled": "diamond",
-    "measured": "square",
-    "published measurement": "circle",
-    "published estimate": "triangle",
+LINES = {
+    "modelled": "solid",
+    "published measurement": "dashed",
+    "published figure": "dashed",
+    "published estimate": "dotted",
 }
-"""What a point's shape says about where it comes from."""
+"""What a line says about where it comes from; markers of estimates are hollow."""
+_CORNERS: dict[str, tuple[tuple[float, float], ...]] = {
+    "diamond": ((0, -1.4), (1.4, 0), (0, 1.4), (-1.4, 0)),
+    "square": ((-1, -1), (1, -1), (1, 1), (-1, 1)),
+    "triangle up": ((0, -1.3), (1.3, 1), (-1.3, 1)),
+    "triangle down": ((0, 1.3), (1.3, -1), (-1.3, -1)),
+    "triangle right": ((1.3, 0), (-1, 1.3), (-1, -1.3)),
+    "pentagon": ((0, -1.35), (1.28, -0.42), (0.79, 1.09), (-0.79, 1.09), (-1.28, -0.42)),
+    "cross": (
+        (-1.3, -0.5), (-0.5, -0.5), (-0.5, -1.3), (0.5, -1.3), (0.5, -0.5), (1.3, -0.5),
+        (1.3, 0.5), (0.5, 0.5), (0.5, 1.3), (-0.5, 1.3), (-0.5, 0.5), (-1.3, 0.5),
+    ),
+    "hourglass": ((-1.2, -1.2), (1.2, -1.2), (-1.2, 1.2), (1.2, 1.2)),
+}  # fmt: skip
+"""Corners of a marker around its point, in its radius."""
+SHAPES = ("diamond", "circle", "square", "triangle up", "triangle down", "pentagon", "cross", "hourglass",
+          "triangle right")  # fmt: skip
+"""Markers that are told apart without colour, this network's first."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one system over sequence lengths.
+    """Points of one system over sequence lengths, or one value at no stated length.
 
     Parameters
     ----------
     name : str
     origin : str
-        A key of MARKERS.
-    colour : int
-        Number of a colour of the page's categories.
+        A key of LINES.
+    number : int
+        From 0: of its marker among SHAPES and of its colour on the page.
     points : tuple of (float, float)
+    level : float, optional
+        Drawn across the whole plot.
     """
 
     name: str
     origin: str
-    colour: int
-    points: tuple[tuple[float, float], ...]
+    number: int
+    points: tuple[tuple[float, float], ...] = ()
+    level: float | None = None
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """What is drawn, without the lengths."""
+        return tuple(value for _, value in self.points) if self.level is None else (self.level,)
+
+    @property
+    def curve(self) -> str:
+        """Classes of its line."""
+        return f"curve c{self.number + 1} {LINES[self.origin]}{'' if self.level is None else ' level'}"
 
 
 @dataclass(frozen=True)
@@ -140,18 +173,24 @@ def axis(values: Sequence[float], start: float, end: float, room: float = 1.4) -
 
 def series_plot(title: str, x_name: str, y_name: str, series: Sequence[Series], x_ticks: Sequence[float]) -> Html:
     """Draw lines over an x axis that is labelled where the data are; both axes are logarithmic."""
-    y = axis([value for each in series for _, value in each.points], HEIGHT - _BOTTOM, _TOP)
+    y = axis([value for each in series for value in each.values], HEIGHT - _BOTTOM, _TOP)
     x = axis(x_ticks, _left(y), WIDTH - _RIGHT)
     parts = _frame(x, y, x_ticks, x_name, y_name)
     for each in series:
+        if each.level is not None:
+            height = y.at(each.level)
+            parts.append(element("path", d=path([(x.start, height), (x.end, height)]), class_=each.curve))
+            # At the end, where no length is named.
+            label = f"{each.name}, {each.origin}: {format_number(each.level)}, at no stated length"
+            parts.append(marker(each, x.end - 10, height, label))
+            continue
         points = [(x.at(first), y.at(second)) for first, second in each.points]
-        parts.append(element("path", d=path(points), class_=f"curve c{each.colour} {MARKERS[each.origin]}"))
+        parts.append(element("path", d=path(points), class_=each.curve))
         for (first, second), (horizontal, vertical) in zip(each.points, points, strict=True):
             label = f"{each.name}, {each.origin}: {format_number(second)} at {first:,.0f}"
-            parts.append(marker(each.origin, horizontal, vertical, each.colour, label))
+            parts.append(marker(each, horizontal, vertical, label))
     described = "; ".join(
-        f"{each.name}, {each.origin}: {' '.join(format_number(second) for _, second in each.points)}"
-        for each in series
+        f"{each.name}, {each.origin}: {' '.join(map(format_number, each.values))}" for each in series
     )
     return drawing(WIDTH, HEIGHT, title, f"{y_name} over {x_name}. {described}", [_title(title), *parts])
 
@@ -166,8 +205,8 @@ def bins_plot(title: str, x_name: str, y_name: str, bins: Sequence[Bin]) -> Html
     lower, upper, middle = (
         [(x.at(each.x), y.at(getattr(each, name))) for each in bins] for name in ("least", "greatest", "mean")
     )
-    parts.append(element("path", d=path([*lower, *reversed(upper)]) + "Z", class_="band c7"))
-    parts.append(element("path", d=path(middle), class_="curve c7"))
+    parts.append(element("path", d=path([*lower, *reversed(upper)]) + "Z", class_="band best"))
+    parts.append(element("path", d=path(middle), class_="curve best"))
     described = f"least {format_number(least)}, greatest {format_number(most)}"
     return drawing(WIDTH, HEIGHT, title, f"{y_name} over {x_name}: {described}", [_title(title), *parts])
 
@@ -181,15 +220,17 @@ def pareto_plot(title: str, x_name: str, y_name: str, choices: Sequence[ParetoPo
     parts = _frame(x, y, x.ticks, x_name, y_name)
     if len(front) > 1:
         points = [(x.at(first), y.at(second)) for first, second in front]
-        parts.append(element("path", d=path(points), class_="curve c7 circle"))
-    taken: list[tuple[float, float]] = []
-    for each in sorted(choices, key=lambda each: each.best):  # the best on top
-        where = {"cx": x.at(each.x), "cy": y.at(each.y), "r": _RADIUS}
+        parts.append(element("path", d=path(points), class_=_FRONT))
+    shown = sorted(choices, key=lambda each: each.best)  # the best on top
+    places = [(x.at(each.x), y.at(each.y)) for each in shown]
+    area = (x.start, _TOP, x.end, HEIGHT - _BOTTOM)
+    for each, point, place in zip(shown, places, label_places(places, area), strict=True):
         label = f"{each.number}, {each.name}: {format_number(each.x)} {x_name}, {format_number(each.y)} {y_name}"
-        kind = "dot c7" if each.best else f"dot hollow c{5 if each.hypothetical else 1}"
-        parts.append(element("circle", element("title", label), class_=kind, **where))
-        taken.append(_free_place(where["cx"], where["cy"], taken))
-        parts.append(_word(*taken[-1], str(each.number), anchor="middle"))
+        kind = _choice_class(each.best, each.hypothetical)
+        if dist(point, place) > _FAR:
+            parts.append(element("path", d=path([point, place]), class_="leader"))
+        parts.append(element("circle", element("title", label), class_=kind, cx=point[0], cy=point[1], r=_RADIUS))
+        parts.append(_word(place[0], place[1] + 4, str(each.number), anchor="middle"))
     described = "; ".join(
         f"{each.name}: {format_number(each.x)} and {format_number(each.y)}{', best' if each.best else ''}"
         for each in choices
@@ -220,7 +261,7 @@ def span_plot(title: str, spans: Sequence[Span]) -> Html:
         parts.append(_word(left - 8, middle + 4, each.name.replace("_", " "), anchor="end"))
         known = [x.at(end) for end in (each.low, each.high) if end is not None]
         parts.append(element("path", d=path([(each, middle) for each in (x.at(1), *known)]), class_="range"))
-        for end, kind in ((each.low, "dot hollow c1"), (each.high, "dot c1")):
+        for end, kind in ((each.low, "dot hollow c2"), (each.high, "dot c2")):
             if end is not None:
                 label = element(
                     "title", f"{each.name} at its {'high' if 'hollow' not in kind else 'low'} end: ×{end:.3g}"
@@ -243,33 +284,38 @@ def shares_plot(title: str, shares: Sequence[tuple[str, float, int]]) -> Html:
     return drawing(WIDTH, height, title, described, parts)
 
 
-def marker(origin: str, x: float, y: float, colour: int, label: str) -> Html:
-    """Return a point whose shape tells its origin."""
-    r = _RADIUS
-    corners = {
-        "diamond": [(x, y - 1.4 * r), (x + 1.4 * r, y), (x, y + 1.4 * r), (x - 1.4 * r, y)],
-        "square": [(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)],
-        "triangle": [(x, y - 1.3 * r), (x + 1.2 * r, y + r), (x - 1.2 * r, y + r)],
-    }
-    kind = f"dot c{colour}"
-    text = element("title", label)
-    if MARKERS[origin] == "circle":
-        return element("circle", text, class_=kind, cx=x, cy=y, r=r)
-    return element("path", text, class_=kind, d=path(corners[MARKERS[origin]]) + "Z")
+def marker(series: Series, x: float, y: float, label: str) -> Html:
+    """Return a point of a series, whose shape and colour are its own; of an estimate it is hollow."""
+    hollow = " hollow" if LINES[series.origin] == "dotted" else ""
+    kind, text = f"dot{hollow} c{series.number + 1}", element("title", label)
+    shape = SHAPES[series.number % len(SHAPES)]
+    if shape == "circle":
+        return element("circle", text, class_=kind, cx=x, cy=y, r=_RADIUS)
+    corners = [(x + _RADIUS * right, y + _RADIUS * down) for right, down in _CORNERS[shape]]
+    return element("path", text, class_=kind, d=path(corners) + "Z")
 
 
-def sample(origin: str, colour: int) -> Html:
+def sample(series: Series) -> Html:
     """Return a marker on a line, for a legend."""
-    line = element("path", d="M1 8L31 8", class_=f"curve c{colour} {MARKERS[origin]}")
-    return element(
-        "svg",
-        line,
-        marker(origin, 16, 8, colour, origin),
-        viewBox="0 0 32 16",
-        width=32,
-        height=16,
-        aria_hidden="true",
-    )
+    line = element("path", d="M1 8L31 8", class_=series.curve)
+    return _legend(line, marker(series, 16, 8, series.origin))
+
+
+def choice_sample(best: bool, hypothetical: bool) -> Html:
+    """Return a point of the Pareto plot, for its legend."""
+    line = [element("path", d="M1 8L31 8", class_=_FRONT)] if best else []
+    return _legend(*line, element("circle", class_=_choice_class(best, hypothetical), cx=16, cy=8, r=_RADIUS))
+
+
+def _legend(*parts: Html) -> Html:
+    return element("svg", *parts, viewBox="0 0 32 16", width=32, height=16, aria_hidden="true")
+
+
+_FRONT = "curve best dashed"
+
+
+def _choice_class(best: bool, hypothetical: bool) -> str:
+    return "dot best" if best else f"dot hollow {'hypothetical' if hypothetical else 'choice'}"
 
 
 def _frame(
@@ -309,18 +355,33 @@ def _word(x: float, y: float, text: str, anchor: str = "start", **attributes: st
     return element("text", text, x=x, y=y, text_anchor=anchor, **attributes)
 
 
-def _free_place(x: float, y: float, taken: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Return where a point's number does not lie on another one: right above, left, right below, or farther."""
-    places = [
-        (x + 10, y - 5),
-        (x - 11, y + 4),
-        (x + 10, y + 13),
-        (x - 11, y - 10),
-        (x + 24, y + 4),
-        (x - 25, y + 4),
-    ]
-    free = (here for here in places if all(abs(here[0] - a) > 12 or abs(here[1] - b) > 11 for a, b in taken))
-    return next(free, places[0])
+def label_places(points: Sequence[Point], area: tuple[float, float, float, float]) -> list[Point]:
+    """Return the middles of the points' numbers: as near as they fit in the plot and lie on nothing.
+
+    Parameters
+    ----------
+    points : sequence of (x, y)
+    area : (left, top, right, bottom)
+        Of the plot.
+    """
+    left, top, right, bottom = area
+    taken: list[Point] = []
+    for x, y in points:
+        around = (
+            (x + reach * cos(radians(angle)), y + reach * sin(radians(angle)))
+            for reach in range(12, 90, 6)
+            for angle in range(-60, 300, 30)
+        )
+        free = (
+            here
+            for here in around
+            if left + 7 < here[0] < right - 7
+            and top + 6 < here[1] < bottom - 6
+            and all(dist(here, point) > _RADIUS + 6 for point in points)
+            and all(abs(here[0] - a) > 15 or abs(here[1] - b) > 12 for a, b in taken)
+        )
+        taken.append(next(free, (x, y)))
+    return taken
 
 
 def _factor(value: float | None) -> str:

@@ -22,11 +22,10 @@ from loihi_mmfree.report.pages.tables import (
     bar,
     count,
     grade,
-    kilobytes,
-    megabytes,
     table,
 )
 from loihi_mmfree.report.summary import CoreSummary, NodeSummary, Summary
+from loihi_mmfree.units import bytes_text, kilobytes
 
 FULLEST, BUSIEST = 12, 8
 """How many of the fullest cores and of the busiest links are listed."""
@@ -92,7 +91,7 @@ def _facts(spec: ChipSpec, summary: Summary) -> list[Fact]:
         Fact("objective", OBJECTIVES.get(summary.objective, summary.objective), "of the placement"),
         Fact("neurons", count(summary.neurons), "on the chips"),
         Fact("synapses", f"{summary.synapses / 1e6:,.2f} M", "non-zero, on the chips"),
-        Fact("synapse memory", megabytes(summary.synapse_bytes), "with the encoding's overhead"),
+        Fact("synapse memory", bytes_text(summary.synapse_bytes), "with the encoding's overhead"),
     ]
 
 
@@ -140,7 +139,7 @@ def _blocks(summary: Summary) -> Table:
         "cores",
         "neurons",
         "synapses",
-        "synapse memory, KB",
+        "synapse memory, kB",
         "instructions a step",
         "steps",
     )
@@ -167,7 +166,7 @@ def _chips(summary: Summary) -> Table:
         ("chip", TEXT),
         "cores",
         "neurons",
-        "synapse memory, KB",
+        "synapse memory, kB",
         "fullest core",
         ("", TEXT),
         ("holds", WIDE),
@@ -180,8 +179,8 @@ def _traffic_facts(moved: Traffic) -> list[Fact]:
     receiver = max(moved.cores, key=lambda core: core.received)
     facts = [
         Fact("messages a step", count(moved.sent), "sent by neurons, each counted once"),
-        Fact("hops a step", count(moved.link_messages), f"{moved.link_bytes / 1e6:,.2f} MB over links"),
-        Fact("between chips", count(between), f"messages, {_kilo(between * moved.message_bytes)} kB a step"),
+        Fact("hops a step", count(moved.link_messages), f"{bytes_text(moved.link_bytes)} over links"),
+        Fact("between chips", count(between), f"messages, {bytes_text(between * moved.message_bytes)} a step"),
         Fact("host", f"{count(moved.host_sent)} in", f"{count(moved.host_received)} messages out"),
         Fact("busiest core", count(receiver.received), f"messages in, {receiver.chip}/{receiver.core}"),
     ]
@@ -204,7 +203,7 @@ def _links(moved: Traffic) -> Table:
         (
             f"{each.source[0]}/{each.source[1]} → {each.target[0]}/{each.target[1]}",
             count(each.messages),
-            _kilo(each.messages * moved.message_bytes),
+            kilobytes(each.messages * moved.message_bytes),
             "between chips" if each.between_chips else "within the chip",
         )
         for each in links
@@ -215,15 +214,10 @@ def _links(moved: Traffic) -> Table:
 def _between(moved: Traffic) -> Table:
     pairs = sorted(moved.between_chips().items(), key=lambda each: (-each[1], each[0]))[:_MOST_PAIRS]
     rows = [
-        (f"{source} → {target}", count(messages), _kilo(messages * moved.message_bytes))
+        (f"{source} → {target}", count(messages), kilobytes(messages * moved.message_bytes))
         for (source, target), messages in pairs
     ]
     return table((("chip → neighbour", TEXT), "messages a step", "kB a step"), rows)
-
-
-def _kilo(value: float) -> str:
-    """Bytes on links, in units of 1000 as rates are."""
-    return f"{value / 1e3:,.1f}"
 
 
 def _figures_text(spec: ChipSpec) -> str:
@@ -231,7 +225,7 @@ def _figures_text(spec: ChipSpec) -> str:
     return (
         f"Every limit above comes from these {sum(grades.values())} figures: {grades['published']} published, "
         f"{grades['inferred']} inferred from something published, {grades['assumed']} assumed. Give other ones in "
-        "a TOML file (compile --chip FILE)."
+        "a TOML file (`loihi-mmfree compile CKPT -o NET --chip FILE`)."
     )
 
 

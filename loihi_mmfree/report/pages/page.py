@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from loihi_mmfree.report.document import Report
 
 
+COLOURS = 9
+"""Categories that have a colour of their own, k1 to k9 of the style."""
+
+
 def inspect_page(net: Net, summary: Summary, moved: Traffic) -> str:
     """Return the page of a compiled network: where it lies, what every core holds, what travels.
 
@@ -64,4 +68,5 @@ def _environment() -> Environment:
     )
     environment.filters["prose"] = prose
     environment.globals["version"] = __version__
+    environment.globals["colours"] = COLOURS
     return environment

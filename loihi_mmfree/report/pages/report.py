@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from loihi_mmfree.cost.comparison import THIS_NETWORK, ComparisonRow
 from loihi_mmfree.cost.model import PHASES, Prediction
-from loihi_mmfree.cost.quantity import format_number
+from loihi_mmfree.cost.quantity import Quantity, format_number, with_unit
 from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.report.document import NOT_MODELLED, Report
@@ -18,6 +18,7 @@ from loihi_mmfree.report.pages.figures import (
     ParetoPoint,
     Series,
     Span,
+    choice_sample,
     pareto_plot,
     sample,
     series_plot,
@@ -27,20 +28,40 @@ from loihi_mmfree.report.pages.figures import (
 from loihi_mmfree.report.pages.svg import Html
 from loihi_mmfree.report.pages.tables import NOTE, NUMBER, TEXT, Fact, Table, grade, table
 from loihi_mmfree.report.summary import summarize
-from loihi_mmfree.report.tables import TerminalTable, notes, tables, validation_table
+from loihi_mmfree.report.tables import (
+    MANUAL_PAGE,
+    TerminalTable,
+    left_out_table,
+    notes,
+    tables,
+    validation_table,
+)
 from loihi_mmfree.text import counted
+from loihi_mmfree.units import MICROSECONDS
 
 _NOT_MEASURED = "Nothing was measured on hardware."
 _OPEN = ("Zeros,", "Activity of a token")
 """How the titles of the tables begin that need not be unfolded, beside the first one."""
-_COLOURS = (7, 1, 3, 6, 2, 4, 5)
-"""This network's, then those of the published systems, in their order."""
+_STAGES = ("synapses", "messages in", "messages out", "neurons", "links", "barrier")
+"""What steps wait for, in the order of their colours: a stage has the same one on every page."""
 _RESULTS = (
     ("generate_tokens_per_s", "generating: throughput", "tokens/s"),
     ("generate_millijoules", "generating: energy", "mJ a token"),
     ("prefill_tokens_per_s", "prefill: throughput", "tokens/s"),
     ("prefill_millijoules", "prefill: energy", "mJ a token"),
 )
+_OF_THE_SIZE = "370M"
+"""In the names of the models whose accelerators are drawn beside the others."""
+_CHOICES = (
+    (True, False, "a choice than which none is faster for less energy"),
+    (False, False, "another choice, with the same logits"),
+    (
+        False,
+        True,
+        "hypothetical: zeros put in, or bits left out, of a network that nobody trained or compiled",
+    ),
+)
+"""The kinds of points of the sweep: best, hypothetical, in words."""
 _PHASE_NAMES = {"prefill": "prefill, a token every step", "generate": "generating, a token at a time"}
 _SPANS: tuple[tuple[str, Callable[[Prediction], float]], ...] = (
     ("generating: tokens/s", lambda each: each.generate.tokens_per_s),
@@ -53,7 +74,8 @@ _SPANS: tuple[tuple[str, Callable[[Prediction], float]], ...] = (
 def report_context(report: Report, net: Net) -> dict[str, Any]:
     """Return what the template of the page is filled with."""
     amount = "in the mean, as recorded" if report.recorded else "at most"
-    *said, _ = notes(report)  # the last one is the list "not in the model"
+    # The list "not in the model", the last one, has a place of its own, and so has what the sweep leaves out.
+    said = [each for each in notes(report)[:-1] if each not in report.sweep_left_out]
     return {
         "name": report.about["net"],
         "placed": _placed(report),
@@ -105,7 +127,7 @@ def _facts(report: Report) -> list[Fact]:
             each = report.quantity(phase, attribute, unit)
             low, high = (format_number(end) for end in each.inputs["range"])
             value = f"{format_number(each.value)} {unit}"
-            facts.append(Fact(f"{name}: {what}", value, f"{each.source}; {low} to {high}"))
+            facts.append(Fact(f"{name}: {what}", value, f"{each.source}; {low} to {high} {unit}"))
         if (board := report.board_energy(phase)) is not None:
             value = f"{format_number(board.value)} {board.unit}"
             facts.append(Fact(f"{name}: energy a token, whole board", value, board.source))
@@ -115,40 +137,48 @@ def _facts(report: Report) -> list[Fact]:
 def _comparison(report: Report, net: Net) -> dict[str, Any]:
     systems: dict[tuple[str, str], list[ComparisonRow]] = {}
     for row in report.comparison:
-        systems.setdefault((row.hardware, row.model), []).append(row)
-    origins = {key: rows[0].origin for key, rows in systems.items()}
-    colours = {key: _COLOURS[number % len(_COLOURS)] for number, key in enumerate(systems)}
-    names = {key: f"{_model(key[1], report)} on {key[0]}" for key in systems}
+        if row.tokens is not None or _OF_THE_SIZE in row.model:
+            systems.setdefault((row.system, row.model), []).append(row)
+    every = {field: _series(field, systems, report) for field, _, _ in _RESULTS}
     plots = [
-        series_plot(
-            title,
-            "tokens",
-            unit,
-            [
-                Series(
-                    names[key],
-                    origins[key],
-                    colours[key],
-                    tuple((r.tokens, getattr(r, field).value) for r in rows),
-                )
-                for key, rows in systems.items()
-            ],
-            report.published.tokens,
-        )
+        series_plot(title, "tokens", unit, every[field], report.published.tokens)
         for field, title, unit in _RESULTS
     ]
+    left_out = left_out_table(report)
     weights = sum(node.rows * node.columns for node in net.graph if isinstance(node, TernarySynapse))
     return {
         "comparison_plots": plots,
         "comparison_key": [
-            {"sample": sample(origins[key], colours[key]), "name": f"{names[key]} ({origins[key]})"}
-            for key in systems
+            {"sample": sample(each), "name": f"{each.name} ({each.origin})"} for each in every[_RESULTS[0][0]]
         ],
+        "left_out": _converted(left_out, notes=(3, 4)),
         "comparison_text": (
-            f"{report.about['net']} has {weights / 1e6:,.1f} million ternary weights, the published models have "
-            f"370 to 500 million parameters: compare like with like. Published: {report.published.citation}."
+            f"{report.about['net']} has {weights / 1e6:,.1f} million ternary weights, the published models in the "
+            "plots have 370 to 500 million parameters: compare like with like. Markers of estimates are hollow. "
+            "What is published at no stated length is a level line, without prefill; accelerators of larger "
+            f"models stand in the tables only. Published: {report.published.citation}; of accelerators, see the "
+            "table below."
         ),
     }
+
+
+def _series(
+    field: str, systems: Mapping[tuple[str, str], Sequence[ComparisonRow]], report: Report
+) -> list[Series]:
+    """One result of every system that states it; a system keeps its number in all of them."""
+    found = []
+    for number, ((hardware, model), rows) in enumerate(systems.items()):
+        name, origin = f"{_model(model, report)} on {hardware}", rows[0].origin
+        values: list[Quantity] = [value for row in rows if (value := getattr(row, field)) is not None]
+        if not values:
+            continue
+        if rows[0].tokens is None:
+            found.append(Series(name, origin, number, level=values[0].value))
+        else:
+            lengths = [row.tokens for row in rows if row.tokens is not None]
+            points = zip(lengths, (value.value for value in values), strict=True)
+            found.append(Series(name, origin, number, tuple(points)))
+    return found
 
 
 def _model(name: str, report: Report) -> str:
@@ -157,14 +187,14 @@ def _model(name: str, report: Report) -> str:
 
 def _shares(report: Report) -> dict[str, Any]:
     visible = {phase: getattr(report.prediction, phase).main_shares for phase in PHASES}
-    names = dict.fromkeys(name for shares in visible.values() for name in shares)
-    colours = {name: number % 7 + 1 for number, name in enumerate(names)}
+    named = {name for shares in visible.values() for name in shares}
+    colours = {name: number for number, name in enumerate(_STAGES, start=2) if name in named}
     plots = []
     for phase in PHASES:
         result = getattr(report.prediction, phase)
         shares = [(name, share, colours[name]) for name, share in visible[phase].items()]
         words = ", ".join(f"{name} {share:.0%}" for name, share, _ in shares)
-        caption = f"{_PHASE_NAMES[phase]}: {format_number(1e6 * result.seconds_per_token)} µs; {words}"
+        caption = f"{_PHASE_NAMES[phase]}: {format_number(1e6 * result.seconds_per_token)} {MICROSECONDS}; {words}"
         plots.append({"plot": shares_plot(_PHASE_NAMES[phase], shares), "caption": caption})
     return {"shares_plots": plots, "shares_key": list(colours.items())}
 
@@ -188,14 +218,23 @@ def _sweep(report: Report) -> dict[str, Any]:
         (str(number), row.label, str(row.chips), *_phase_cells(row.tokens_per_s, row.millijoules))
         for number, row in enumerate(report.sweep, start=1)
     ]
-    headings = ("point", ("variation", TEXT), "chips", "generating, tokens/s", "mJ", "prefill, tokens/s", "mJ")
+    headings = (
+        "point",
+        ("variation", TEXT),
+        "chips",
+        "generating, tokens/s",
+        "mJ a token",
+        "prefill, tokens/s",
+        "mJ a token",
+    )
     return {
         "sweep_plots": plots,
-        "sweep_key": table(headings, rows),
+        "sweep_rows": table(headings, rows),
+        "sweep_key": [
+            {"sample": choice_sample(best, hypothetical), "name": name} for best, hypothetical, name in _CHOICES
+        ],
         "sweep_text": (
-            "Modelled, one change at a time. Right and down is better; filled points are the choices than which "
-            "none is faster for less energy. Grey ones are hypothetical: zeros are put in, or bits left out, of a "
-            "network that nobody has trained or compiled."
+            " ".join(["Modelled, one change at a time. Right and down is better.", *report.sweep_left_out])
         ),
     }
 
@@ -217,8 +256,7 @@ def _certainty(report: Report) -> dict[str, Any]:
         "validation": _converted(validation),
         "validation_text": (
             "Nothing was fitted to these. Their residuals say how far to trust the time of a step, total energy, "
-            "and its division into static and dynamic; the package's docs/reports.md says what they support and "
-            "refute."
+            f"and its division into static and dynamic; {MANUAL_PAGE}, says what they support and refute."
         ),
     }
 
@@ -238,9 +276,8 @@ def _assumptions(report: Report) -> dict[str, Any]:
     rows = [
         (
             name.replace("_", " "),
-            f"{each.value:g}",
-            f"{each.low:g} to {each.high:g}",
-            each.unit,
+            with_unit(f"{each.value:g}", each.unit),
+            with_unit(f"{each.low:g} to {each.high:g}", each.unit),
             grade(each.confidence),
             each.source,
         )
@@ -250,7 +287,6 @@ def _assumptions(report: Report) -> dict[str, Any]:
         ("parameter", TEXT),
         "value",
         "range",
-        ("unit", TEXT),
         ("confidence", TEXT),
         ("source", NOTE),
     )
@@ -263,10 +299,14 @@ def _assumptions(report: Report) -> dict[str, Any]:
     }
 
 
-def _converted(shown: TerminalTable, open: bool = False) -> Table:
-    """A table of the terminal; a column is text if most of its cells begin with a letter."""
+def _converted(shown: TerminalTable, open: bool = False, notes: Sequence[int] = ()) -> Table:
+    """A table of the terminal; `notes` are long texts, others are text if most cells begin with a letter."""
     kinds = (
-        TEXT if 2 * sum(row[n][:1].isalpha() for row in shown.rows) > len(shown.rows) else NUMBER
+        NOTE
+        if n in notes
+        else TEXT
+        if 2 * sum(row[n][:1].isalpha() for row in shown.rows) > len(shown.rows)
+        else NUMBER
         for n in range(len(shown.columns))
     )
     return table(list(zip(shown.columns, kinds, strict=True)), shown.rows, shown.title, open)

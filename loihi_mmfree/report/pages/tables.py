@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from loihi_mmfree.options import on_command_line
 from loihi_mmfree.report.pages.svg import Html
 
 TEXT, WIDE, NOTE, NUMBER = "text", "wide", "wide note", ""
@@ -59,22 +60,16 @@ def count(value: float) -> str:
 
 
 def prose(text: str) -> Html:
-    """Return a text as markup; what stands between backticks is code, whose words are not broken."""
-    return Html(re.sub("`([^`]+)`", lambda code: f"<code>{_unbroken(code[1])}</code>", escape(text)))
+    """Return a text as markup, with settings and calls as the command line has them.
+
+    What stands between backticks is code, whose words are not broken.
+    """
+    shown = escape(on_command_line(text))
+    return Html(re.sub("`([^`]+)`", lambda code: f"<code>{_unbroken(code[1])}</code>", shown))
 
 
 def _unbroken(words: str) -> str:
     return " ".join(f"<span>{word}</span>" for word in words.split())
-
-
-def kilobytes(value: float) -> str:
-    """Return bytes in units of 1024."""
-    return f"{value / 1024:,.1f}"
-
-
-def megabytes(value: float) -> str:
-    """Return bytes with a unit, in powers of 1024."""
-    return f"{value / 2**30:,.2f} GB" if value >= 2**30 else f"{value / 2**20:,.2f} MB"
 
 
 def bar(share: float) -> Html:

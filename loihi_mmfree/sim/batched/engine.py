@@ -63,7 +63,7 @@ def open_device(name: str | None = None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise BackendUnavailableError(
             f"PyTorch {torch.__version__} has no device {name!r} here ({str(error).splitlines()[0]}); "
-            "use --device cpu, or --backend engine, which is the faster one on a processor"
+            "use `device='cpu'`, or `backend='engine'`, which is the faster one on a processor"
         ) from error
     return device
 
@@ -103,7 +103,7 @@ class BatchedEngine(Backend):
         rows: int | None = None,
         eager: bool | None = None,
     ) -> None:
-        observer.require(set(), "the torch backend", "use --backend engine")
+        observer.require(set(), "the torch backend", "use `backend='engine'`")
         self.graph, self.device = graph, device
         self._logits = logits_output(graph)
         on_gpu = device.type == "cuda"

@@ -137,5 +137,5 @@ def probe(device: torch.device, dtype: torch.dtype, columns: int) -> None:
     if not np.array_equal(found.cpu().numpy().astype(np.int64), values @ weights.T):
         raise SimulationError(
             f"products of {columns} whole numbers are not exact on {device}: this device or its PyTorch "
-            f"{torch.__version__} adds {dtype} up in less than float32; use --backend engine"
+            f"{torch.__version__} adds {dtype} up in less than float32; use `backend='engine'`"
         )

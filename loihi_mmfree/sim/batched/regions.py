@@ -18,7 +18,7 @@ class NoKernelError(UsageError):
     """The graph is of a kind that the generated kernels do not know."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"no GPU kernels can be made for this network: {reason}; use --backend engine")
+        super().__init__(f"no GPU kernels can be made for this network: {reason}; use `backend='engine'`")
 
 
 @dataclass(frozen=True)

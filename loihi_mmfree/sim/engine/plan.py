@@ -64,7 +64,7 @@ class NotPlannedError(UsageError):
     """The graph is of a kind that the kernels do not know: the NumPy path has to run it."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"the compiled kernels cannot run this network: {reason}; use --kernels numpy")
+        super().__init__(f"the compiled kernels cannot run this network: {reason}; use `kernels='numpy'`")
 
 
 def make_plan(

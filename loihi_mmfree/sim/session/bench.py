@@ -21,7 +21,6 @@ from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.sim.backend import Backend
 from loihi_mmfree.sim.session.opening import Choice, open_backend, require_known
 
-BACKENDS = ("engine", "engine:numpy", "sim", "torch", "torch:cuda", "torch:cpu", "loihi2")
 MOST_TOKENS, MOST_REPEATS = 10**6, 10**4
 _READ_BYTES = 256 * 2**20
 _GEMM_SIZE = 1024
@@ -171,7 +170,7 @@ def measure(
     warm_up: int,
     progress: Callable[[str, int, int], None],
 ) -> Bench:
-    """Measure every combination; granularity means something to Lava only.
+    """Measure every combination of what `require_measurable` let pass; granularity is for Lava only.
 
     Parameters
     ----------
@@ -186,17 +185,7 @@ def measure(
         Counted and uncounted runs of each combination.
     progress : callable
         Called with stage, done, total.
-
-    Raises
-    ------
-    UsageError
-        A name is unknown, or a number is none that can be measured.
     """
-    for backend in backends:
-        require_known("backend", backend, BACKENDS)
-    for granularity in granularities:
-        require_known("granularity", granularity, defaults.GRANULARITIES)
-    _require_numbers(prompt_tokens, new_tokens, repeats, warm_up)
     machine = measure_machine()
     places = [
         (backend, granularity)
@@ -212,9 +201,32 @@ def measure(
     return Bench(machine, tuple(found))
 
 
-def _require_numbers(prompt_tokens: Sequence[int], new_tokens: int, repeats: int, warm_up: int) -> None:
-    if not prompt_tokens:
-        raise UsageError("bench: no length of a prompt is given")
+def require_measurable(
+    backends: Sequence[str],
+    granularities: Sequence[str],
+    prompt_tokens: Sequence[int],
+    new_tokens: int,
+    repeats: int,
+    warm_up: int,
+) -> None:
+    """Refuse a request before anything is read for it; parameters are those of `measure`.
+
+    Raises
+    ------
+    UsageError
+        A list is empty, a name is unknown, or a number is none that can be measured.
+    """
+    for name, values in (
+        ("backends", backends),
+        ("granularities", granularities),
+        ("prompt tokens", prompt_tokens),
+    ):
+        if not values:
+            raise UsageError(f"bench: the list of {name} is empty")
+    for backend in backends:
+        require_known("backend", backend, defaults.MEASURABLE_BACKENDS)
+    for granularity in granularities:
+        require_known("granularity", granularity, defaults.GRANULARITIES)
     counts = [("prompt tokens", each, 1, MOST_TOKENS) for each in prompt_tokens]
     counts += [("new tokens", new_tokens, 1, MOST_TOKENS), ("repeats", repeats, 1, MOST_REPEATS)]
     for name, value, least, most in (*counts, ("warm-up", warm_up, 0, MOST_REPEATS)):
@@ -256,7 +268,7 @@ def _measure_one(
 
 
 def _choice(backend: str, granularity: str) -> Choice:
-    """What a name of `BACKENDS` means: behind the colon stands what the engine, or where torch, computes."""
+    """What a name of `MEASURABLE_BACKENDS` means: where torch computes, with what the engine does."""
     kind, _, detail = backend.partition(":")
     if kind == "torch":
         return Choice(kind, granularity, device=detail or None)

@@ -17,6 +17,7 @@ from loihi_mmfree.errors import BackendUnavailableError
 from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.ir.nodes import NeuronGroup
 from loihi_mmfree.ir.schedule import depth
+from loihi_mmfree.manual import manual_page
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.sim.backend import Backend
 
@@ -25,7 +26,7 @@ RUNNERS_GROUP = "loihi_mmfree.chip_runners"
 HOW_TO_GET_IT = (
     "Intel gives it to members of its Neuromorphic Research Community (INRC); to join, write to "
     "inrc_interest@intel.com. Members install it beside lava-nc as Intel's instructions say. "
-    "Without it, `--backend sim` runs the same network bit-accurately on this machine."
+    "Without it, `backend='sim'` runs the same network bit-accurately on this machine."
 )
 
 
@@ -110,14 +111,14 @@ def find_runner(net: Net) -> Callable[[int | None], ChipRunner]:
     if missing:
         raise BackendUnavailableError(
             f"backend loihi2: no neurocore model is registered for {', '.join(missing)}. "
-            f"Register yours under the entry point group {MODELS_GROUP} (docs/loihi2.md)."
+            f"Register yours under the entry point group {MODELS_GROUP} ({manual_page('loihi2.md')})."
         )
     runners = list(entry_points(group=RUNNERS_GROUP))
     if len(runners) != 1:
         found = ", ".join(each.name for each in runners) or "none"
         raise BackendUnavailableError(
             f"backend loihi2: expected one runner under the entry point group {RUNNERS_GROUP}, found {found} "
-            "(docs/loihi2.md)."
+            f"({manual_page('loihi2.md')})."
         )
     run: Runner = runners[0].load()
     loaded = {role: models[role].load() for role in needed}

@@ -42,7 +42,7 @@ def prompt_ids(net: Net, tokenizer: Tokenizer | None, prompt: Prompt) -> NDArray
         return check_ids(prompt, net.vocab_size)
     if tokenizer is None:
         raise UsageError(
-            f"{net.path} has no tokenizer.json, so a prompt cannot be text; give token ids (--ids 1,2,3)"
+            f"{net.path} has no tokenizer.json, so a prompt cannot be text; give token ids (`prompt=[1, 2, 3]`)"
         )
     if not prompt:
         raise UsageError("the prompt is empty; give at least one character")

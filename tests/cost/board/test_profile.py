@@ -128,7 +128,7 @@ def test_a_prompt_alone_is_modelled_too(board: Any) -> None:
 
 def test_a_run_that_ended_early_is_flagged(board: Any) -> None:
     (flag,) = board.profile(run=ProfiledRun(7, 3, 100, ended_early=True)).to_dict()["flags"]
-    assert "--ignore-eos" in flag
+    assert "`stop_at_end_of_text=False`" in flag
 
 
 def test_dynamic_energy_within_noise_is_flagged_and_not_reported(board: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -49,6 +50,15 @@ def test_every_figure_of_the_system_is_shown_with_source_and_confidence(
     text = read_page(inspected).text
     for figure in tiny_net.placed.chip.figures().values():
         assert " ".join(f"{figure.value:,} {figure.unit} {figure.confidence} {figure.source}".split()) in text
+
+
+def test_cores_that_links_lead_to_are_listed_under_heads_that_stay(inspected: str) -> None:
+    for part in inspected.split('<div class="')[1:]:
+        (kind,) = re.findall('^[^"]*', part)
+        if kind.startswith("scroll"):
+            linked = '<tr id="' in part.split("</table>")[0]
+            assert ("linked" in kind.split()) == linked
+    assert re.search(r"\.scroll\.linked thead th \{ position: sticky; top: 0;", inspected)
 
 
 def test_the_same_network_gives_the_same_page(

@@ -151,7 +151,7 @@ def test_a_part_with_a_broken_table_names_the_node(tiny_net: Net, executors: Fas
 
 def test_a_part_beyond_the_kernels_is_refused(tiny_net: Net, executors: FastExecutors) -> None:
     tokens = tiny_net.graph.by_name["tokens"]
-    with pytest.raises(UsageError, match="tokens: TokenIn has no kernel; use --kernels numpy"):
+    with pytest.raises(UsageError, match="tokens: TokenIn has no kernel; use `kernels='numpy'`"):
         executors(Part.of(tiny_net.graph, [tokens]), False)
 
 
