@@ -11,6 +11,9 @@ BACKEND, GRANULARITY, RUNTIME, KERNEL = BACKENDS[0], GRANULARITIES[0], RUNTIMES[
 NEW_TOKENS = 64
 SEED = 0
 
+WINDOW = 512
+"""Tokens of a window of a text that is evaluated."""
+
 BENCH_BACKENDS = ("engine",)
 BENCH_GRANULARITIES = ("block",)
 BENCH_PROMPT_TOKENS = (16, 128)
