@@ -25,7 +25,7 @@ TakeRows = Callable[["NDArray[Any] | Tensor", NDArray[np.int64], NDArray[np.int6
 """Called with logits [t, V], good until the call returns, the texts they belong to [t], and the positions in these
 [t] of the tokens that were read last."""
 ROWS = 64
-"""Rows of logits that the float model computes at once on a processor; on a GPU so many times 32."""
+"""TokenScores of logits that the float model computes at once on a processor; on a GPU so many times 32."""
 
 
 class DeviceMemoryError(Exception):

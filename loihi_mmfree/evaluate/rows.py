@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     Logits = NDArray[Any] | Tensor
 
 TOGETHER = 64
-"""Rows of which a few float64 copies are held at once; on a GPU so many times eight."""
+"""TokenScores of which a few float64 copies are held at once; on a GPU so many times eight."""
 
 
 @dataclass(frozen=True)
-class Rows:
+class TokenScores:
     """Numbers of each of some predictions.
 
     Parameters
@@ -45,15 +45,15 @@ def parts(count: int, on_gpu: bool) -> Iterator[slice]:
         yield slice(begin, min(begin + step, count))
 
 
-def score(logits: Logits, log_probabilities: Logits, targets: NDArray[np.int64]) -> Rows:
+def score(logits: Logits, log_probabilities: Logits, targets: NDArray[np.int64]) -> TokenScores:
     """Return the numbers of rows of logits [n, V], with their log probabilities, of the tokens `targets` [n]."""
     if isinstance(log_probabilities, np.ndarray):
-        return Rows(-log_probabilities[np.arange(len(targets)), targets], np.argmax(logits, -1))
+        return TokenScores(-log_probabilities[np.arange(len(targets)), targets], np.argmax(logits, -1))
     import torch
 
     columns = torch.from_numpy(targets).to(log_probabilities.device)
     picked = log_probabilities.gather(1, columns[:, None])[:, 0]
-    return Rows(-picked.cpu().numpy(), logits.argmax(-1).cpu().numpy())
+    return TokenScores(-picked.cpu().numpy(), logits.argmax(-1).cpu().numpy())
 
 
 def log_softmax(logits: Logits, scale: float) -> Logits:

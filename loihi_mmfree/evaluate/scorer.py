@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from loihi_mmfree.errors import OutOfMemoryError
 from loihi_mmfree.evaluate.readers import DeviceMemoryError, FloatReader, Reader
-from loihi_mmfree.evaluate.rows import Rows, divergence, log_softmax, parts, score
+from loihi_mmfree.evaluate.rows import TokenScores, divergence, log_softmax, parts, score
 from loihi_mmfree.evaluate.texts import Text
 from loihi_mmfree.fixedpoint.interpreter import Counters
 
@@ -25,12 +25,12 @@ class Paired:
 
     Parameters
     ----------
-    rows : Rows
+    rows : TokenScores
     divergences : float64 array [n]
         Kullback-Leibler divergence of the integers' prediction from the float model's, in nats.
     """
 
-    rows: Rows
+    rows: TokenScores
     divergences: NDArray[np.float64]
 
 
@@ -42,12 +42,12 @@ class TextScore:
     ----------
     targets : int64 array [n]
         The tokens that came.
-    rows : Rows
+    rows : TokenScores
     paired : Paired, optional
     """
 
     targets: NDArray[np.int64]
-    rows: Rows
+    rows: TokenScores
     paired: Paired | None = None
 
 
@@ -181,7 +181,7 @@ class _Sheet:
         """Where the numbers of the tokens behind these go."""
         return self._begin[numbers] + positions + 1 - self._first[numbers]
 
-    def put(self, places: NDArray[np.int64], rows: Rows) -> None:
+    def put(self, places: NDArray[np.int64], rows: TokenScores) -> None:
         """Take the numbers of some tokens."""
         self._rows.losses[places], self._rows.top[places] = rows.losses, rows.top
 
@@ -203,13 +203,13 @@ class _Sheet:
         return Paired(_part(self._paired.rows, span), self._paired.divergences[span])
 
 
-def _empty_rows(count: int) -> Rows:
+def _empty_rows(count: int) -> TokenScores:
     # Not a number until it is put: what was left out would show.
-    return Rows(np.full(count, np.nan), np.full(count, -1))
+    return TokenScores(np.full(count, np.nan), np.full(count, -1))
 
 
-def _part(rows: Rows, span: slice) -> Rows:
-    return Rows(rows.losses[span], rows.top[span])
+def _part(rows: TokenScores, span: slice) -> TokenScores:
+    return TokenScores(rows.losses[span], rows.top[span])
 
 
 def _picked(logits: Any, rows: NDArray[np.int64]) -> Any:

@@ -124,8 +124,8 @@ def test_python_gives_what_the_command_gives(call, tiny_net, text):
     assert "<iframe" in found._repr_html_()
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3])
-def test_any_number_of_processes_gives_the_same_numbers(tiny_net, tiny_checkpoint, text, tmp_path, processes):
+@pytest.mark.parametrize("processes", [2, 3])
+def test_several_processes_give_the_numbers_of_one(tiny_net, tiny_checkpoint, text, tmp_path, processes):
     results = tmp_path / "results.jsonl"
     command = [
         sys.executable, "-m", "loihi_mmfree.cli.main", "evaluate", str(tiny_net.path),

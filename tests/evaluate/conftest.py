@@ -31,7 +31,7 @@ QUESTIONS = (
 def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A text of some hundred tokens."""
     path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text(PROSE)
+    path.write_text(PROSE * 2)
     return path
 
 
