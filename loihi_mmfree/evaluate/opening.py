@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from loihi_mmfree.checkpoint import open_checkpoint
 from loihi_mmfree.errors import UsageError
-from loihi_mmfree.evaluate.readers import BackendReader, BatchReader, FloatReader, Reader
+from loihi_mmfree.evaluate.readers import BackendReader, BatchReader, FloatReader
 from loihi_mmfree.evaluate.scorer import ReadingScorer, Scorer
 from loihi_mmfree.net.artifact import Net, load_net, network_sha256
 from loihi_mmfree.net.folder import MANIFEST
+from loihi_mmfree.sim.backend import Backend
 from loihi_mmfree.sim.session.opening import Choice, open_backend, prepare
 from loihi_mmfree.text import Tokenizer
 
@@ -60,13 +61,16 @@ class Opened:
     model : Model
     reference : Model, optional
         The float model, in a paired comparison.
+    backend : Backend, optional
+        What reads a network, for one sequence; while nothing is scored.
     """
 
     scorer: Scorer
     tokenizer: Tokenizer
     vocab_size: int
     model: Model
-    reference: Model | None
+    reference: Model | None = None
+    backend: Backend | None = None
 
     def close(self) -> None:
         """Release what scores."""
@@ -116,7 +120,7 @@ def open_model(
     place = _device(device)
     reader = FloatReader(_float_model(opened, place))
     about = Model(str(model), FLOAT, opened.sha256(), f"PyTorch, {place}")
-    return Opened(ReadingScorer(reader), tokenizer, opened.config.vocab_size, about, None)
+    return Opened(ReadingScorer(reader), tokenizer, opened.config.vocab_size, about)
 
 
 def _open_net(net: Net, checkpoint: str | Path | None, backend: str | None, device: str | None) -> Opened:
@@ -130,11 +134,11 @@ def _open_net(net: Net, checkpoint: str | Path | None, backend: str | None, devi
     reader, computed_by = _net_reader(net, choice)
     about = Model(str(net.path), INTEGERS, network_sha256(net.path), computed_by)
     if compiled is None:
-        return Opened(ReadingScorer(reader), tokenizer, net.vocab_size, about, None)
+        return Opened(ReadingScorer(reader), tokenizer, net.vocab_size, about, backend=reader.backend)
     beside = _device(place if name == "torch" else "cpu")
     reference = Model(str(checkpoint), FLOAT, compiled.sha256(), f"PyTorch, {beside}")
     scorer = ReadingScorer(reader, FloatReader(_float_model(compiled, beside)))
-    return Opened(scorer, tokenizer, net.vocab_size, about, reference)
+    return Opened(scorer, tokenizer, net.vocab_size, about, reference, reader.backend)
 
 
 def _checkpoint_of(net: Net, checkpoint: str | Path) -> Checkpoint:
@@ -149,7 +153,7 @@ def _checkpoint_of(net: Net, checkpoint: str | Path) -> Checkpoint:
     return opened
 
 
-def _net_reader(net: Net, choice: Choice) -> tuple[Reader, str]:
+def _net_reader(net: Net, choice: Choice) -> tuple[BackendReader | BatchReader, str]:
     """What reads a network, and its name."""
     if choice.backend == "torch":
         from loihi_mmfree.sim.batched.engine import BatchedEngine, open_device

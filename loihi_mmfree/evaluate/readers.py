@@ -73,6 +73,8 @@ class BackendReader(Reader):
     def __init__(self, backends: Sequence[Backend]) -> None:
         self.scale = backends[0].logit_scale
         self.together = 4 * len(backends)
+        self.backend = backends[0]
+        """One of them, for one sequence."""
         self._backends = backends
 
     def read(self, texts: Sequence[Text], take: TakeRows) -> None:
@@ -132,6 +134,8 @@ class BatchReader(Reader):
     def __init__(self, engine: BatchedEngine) -> None:
         self.scale = engine.logit_scale
         self.together = 64 if engine.device.type == "cuda" else 4
+        self.backend: Backend = engine
+        """The same for one sequence."""
         self._engine = engine
 
     def read(self, texts: Sequence[Text], take: TakeRows) -> None:
