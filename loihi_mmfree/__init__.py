@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         bench,
         compare,
         compile,
+        evaluate,
         inspect,
         load,
         profile,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from loihi_mmfree.cost.board.profiler import Profile
     from loihi_mmfree.net.artifact import Net
     from loihi_mmfree.quantize.config import QuantizationConfig, SiteRule
-    from loihi_mmfree.report.shown import GroupProgram, Inspection, NetworkReport
+    from loihi_mmfree.report.shown import EvaluationReport, GroupProgram, Inspection, NetworkReport
     from loihi_mmfree.sim.session.bench import Bench
     from loihi_mmfree.sim.session.compare import Comparison
     from loihi_mmfree.sim.session.generate import RunResult, Token, TokenStream
@@ -68,6 +69,7 @@ __all__ = [
     "Comparison",
     "CompileConfig",
     "DoesNotFitError",
+    "EvaluationReport",
     "GroupProgram",
     "Inspection",
     "LoihiMmfreeError",
@@ -93,6 +95,7 @@ __all__ = [
     "bench",
     "compare",
     "compile",
+    "evaluate",
     "inspect",
     "load",
     "profile",
@@ -109,6 +112,7 @@ _TYPES = {
     "Bench": "sim.session.bench",
     "Comparison": "sim.session.compare",
     "CompileConfig": "compiler.config",
+    "EvaluationReport": "report.shown",
     "GroupProgram": "report.shown",
     "Inspection": "report.shown",
     "Net": "net.artifact",

@@ -23,6 +23,7 @@ from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.errors import Notice, UsageError
 from loihi_mmfree.net.artifact import Net, load_net, versions
 from loihi_mmfree.progress import Progress, watched_progress
+from loihi_mmfree.report.evaluate import evaluate
 from loihi_mmfree.sim.session.generate import RunResult, Token, TokenStream, check_new_tokens
 from loihi_mmfree.sim.session.opening import Choice, prepare
 from loihi_mmfree.sim.session.running import (
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnyNet", "CompileConfig", "Prompt", "RunResult", "Sampler", "Token", "TokenStream", "Tokenizer", "activity",
-    "bench", "chip_extension", "compare", "compile", "inspect", "load", "profile", "program", "report",
+    "bench", "chip_extension", "compare", "compile", "evaluate", "inspect", "load", "profile", "program", "report",
     "require_recordable", "run", "save_activity", "stream", "tokenizer", "versions",
 ]  # fmt: skip
 
@@ -243,8 +244,7 @@ def profile(
 ) -> tuple[RunResult, Profile]:
     """Run on Loihi 2 and measure time, energy and activity with Lava's profiler.
 
-    Parameters are those of `run`. What is measured is held against the model, and against the activity that was
-    recorded for the network, if any.
+    Parameters are those of `run`. What is measured is held against the model, and the recorded activity, if any.
 
     Raises
     ------

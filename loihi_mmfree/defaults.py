@@ -11,6 +11,9 @@ BACKEND, GRANULARITY, RUNTIME, KERNEL = BACKENDS[0], GRANULARITIES[0], RUNTIMES[
 NEW_TOKENS = 64
 SEED = 0
 
+WINDOW = 512
+"""Tokens of a window of a text that is evaluated."""
+
 MEASURABLE_BACKENDS = ("engine", "engine:numpy", "sim", "torch", "torch:cuda", "torch:cpu", "loihi2")
 """What a bench measures: every backend, of the engine also its path over NumPy, of torch a device of its own."""
 BENCH_BACKENDS = ("engine",)

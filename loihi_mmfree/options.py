@@ -10,14 +10,23 @@ import ast
 import re
 from collections.abc import Iterator
 
-COMMANDS = ("compile", "run", "compare", "inspect", "report", "bench")
+COMMANDS = ("compile", "run", "compare", "evaluate", "inspect", "report", "bench")
 """Functions of the Python interface that are commands as well."""
-OTHER_NAMES = {"activation_bits": "--act-bits"}
+OTHER_NAMES = {"activation_bits": "--act-bits", "checkpoint": "--ckpt"}
 """Options that are not called as their setting."""
 OTHER_FORMS = {"stop_at_end_of_text=False": "--ignore-eos", "prompt=[1, 2, 3]": "--ids 1,2,3"}
 """Settings with a value that is an option of its own."""
-FILES = {"calibration": "--calib", "dump_ir": "--dump-ir"}
-"""Settings that are files: an error of reading or writing one is told under its name alone."""
+NAMES_ALONE = {
+    "calibration": "--calib",
+    "dump_ir": "--dump-ir",
+    "checkpoint": "--ckpt",
+    "results": "--results",
+    "stride": "--stride",
+    "task": "--task",
+    "text": "--text",
+    "window": "--window",
+}
+"""Settings that are told under their name alone, such as files that cannot be read or written."""
 ARGUMENTS = {"net": "NET", "checkpoint": "CKPT", "prompt": '--prompt "..."', "output": "-o NET"}
 """What the command line has for an argument by position."""
 _CODE = re.compile("`([^`\n]+)`")
@@ -30,8 +39,8 @@ def on_command_line(text: str) -> str:
 
 def _option_text(code: str) -> str | None:
     """A setting as options, a call as a command; None if it is neither."""
-    if code in FILES:
-        return FILES[code]
+    if code in NAMES_ALONE:
+        return NAMES_ALONE[code]
     try:
         body = ast.parse(code, mode="eval").body
     except SyntaxError:

@@ -68,8 +68,8 @@ class Tokenizer:
         """Number of tokens that it knows."""
         return int(self._backend.get_vocab_size())
 
-    def encode(self, text: str) -> list[int]:
-        """Return token ids, with whatever the tokenizer itself adds in front.
+    def encode(self, text: str, special_tokens: bool = True) -> list[int]:
+        """Return token ids, with whatever the tokenizer itself adds in front; only with `special_tokens`.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class Tokenizer:
                 f"the text is not valid UTF-8: what stands at character {error.start} is no character; "
                 "give it in UTF-8"
             ) from error
-        found = encode_in_time(self._backend, text, self._where)
+        found = encode_in_time(self._backend, text, self._where, special_tokens)
         for token, put_in_front in zip(found.ids, found.special_tokens_mask, strict=True):
             name = self._special.get(token)
             if name is not None and not put_in_front and name in text:

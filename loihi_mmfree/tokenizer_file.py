@@ -82,8 +82,8 @@ def guarded(call: Callable[[], T], where: str) -> T:
         raise CheckpointError(f"{where}: the tokenizer failed: {error}") from error
 
 
-def encode_in_time(tokenizer: Any, text: str, where: str) -> Any:
-    """Return the `Encoding` of a text.
+def encode_in_time(tokenizer: Any, text: str, where: str, special_tokens: bool = True) -> Any:
+    """Return the `Encoding` of a text, with the special tokens that the tokenizer adds to any, or without.
 
     It is made in a thread: nothing else stops a search of a regular expression that does not end.
 
@@ -98,7 +98,9 @@ def encode_in_time(tokenizer: Any, text: str, where: str) -> Any:
     def encode() -> None:
         try:
             # Of the library's two functions only that for many texts lets go of the interpreter meanwhile.
-            done.append(guarded(lambda: tokenizer.encode_batch([text])[0], where))
+            done.append(
+                guarded(lambda: tokenizer.encode_batch([text], add_special_tokens=special_tokens)[0], where)
+            )
         except BaseException as error:
             failed.append(error)
 

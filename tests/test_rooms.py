@@ -24,6 +24,7 @@ FLOORS = (
     ("net",),
     ("compiler", "processes", "activity"),
     ("sim",),
+    ("evaluate",),
     ("cost",),
     ("report",),
     ("api",),

@@ -16,6 +16,7 @@ from loihi_mmfree.cli.compare import compare
 from loihi_mmfree.cli.compile import compile_command
 from loihi_mmfree.cli.demo import demo
 from loihi_mmfree.cli.doctor import doctor
+from loihi_mmfree.cli.evaluate import evaluate
 from loihi_mmfree.cli.inspect import inspect
 from loihi_mmfree.cli.output import printable, say
 from loihi_mmfree.cli.report import report
@@ -38,6 +39,7 @@ app.command("compile")(compile_command)
 app.command()(run)
 app.command()(compare)
 app.command()(inspect)
+app.command()(evaluate)
 app.command()(report)
 app.command()(bench)
 app.command()(doctor)

@@ -32,6 +32,10 @@ class Counters:
             found.add(each)
         return found
 
+    def since(self, before: Counters) -> Counters:
+        """Return what was counted after `before`."""
+        return Counters(self.saturations - before.saturations, self.overflows - before.overflows)
+
     def add(self, other: Counters) -> None:
         """Add what was counted elsewhere."""
         self.saturations += other.saturations

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loihi_mmfree.errors import UsageError
+from loihi_mmfree.evaluate.evaluation import Evaluation
 from loihi_mmfree.ir.nodes import NeuronGroup
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.place.traffic import Traffic, traffic
 from loihi_mmfree.report.document import Report, build_report
-from loihi_mmfree.report.pages.page import inspect_page, report_page
+from loihi_mmfree.report.evaluation import evaluation_notes, evaluation_tables
+from loihi_mmfree.report.pages.page import evaluation_page, inspect_page, report_page
 from loihi_mmfree.report.program import NodeProgram, describe_program
 from loihi_mmfree.report.program_text import program_lines, shortened
 from loihi_mmfree.report.summary import Summary, summarize
@@ -58,6 +60,33 @@ class NetworkReport(Report):
         results = self.tables[0]
         lines = ("  ".join(row) for row in (results.columns, *results.rows))
         return "\n".join([f"<NetworkReport of {self.net.path}: {results.title}>", *lines])
+
+
+@dataclass(frozen=True, repr=False)
+class EvaluationReport(Evaluation):
+    """How good a model is, as text, as data and as a page."""
+
+    @property
+    def tables(self) -> tuple[TerminalTable, ...]:
+        """All numbers as tables of text."""
+        return tuple(evaluation_tables(self))
+
+    @property
+    def notes(self) -> list[str]:
+        """How it was measured."""
+        return evaluation_notes(self)
+
+    def html(self) -> str:
+        """Return the numbers as a page."""
+        return evaluation_page(self)
+
+    def _repr_html_(self) -> str:
+        return _FRAME.format(page=html.escape(self.html()))
+
+    def __repr__(self) -> str:
+        lines = [f"<EvaluationReport of {self.model.path} on {self.path}>"]
+        lines += ["  ".join(row) for table in self.tables for row in (table.columns, *table.rows)]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, repr=False)

@@ -22,7 +22,7 @@ from loihi_mmfree.net.artifact import Net
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "tests" / "data" / "user_script.py"
 FUNCTIONS = (
-    "compile", "load", "run", "stream", "compare", "inspect", "report", "activity", "bench", "profile",
+    "compile", "load", "run", "stream", "compare", "evaluate", "inspect", "report", "activity", "bench", "profile",
 )  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def test_every_public_name_is_there_and_documented() -> None:
 
 
 def test_functions_keep_their_names_from_rooms_called_alike() -> None:
-    for room in ("report", "activity"):
+    for room in ("report", "activity", "evaluate"):
         function = getattr(loihi_mmfree, room)
         module = __import__(f"loihi_mmfree.{room}", fromlist=["_"])
         assert isinstance(module, ModuleType)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -100,14 +99,3 @@ def test_perplexity_on_wikitext_2_is_upstreams(tiny_reference):
     listed = tiny_reference.golden["wikitext2_test/ppl_ctx512_first64"].item()
     assert np.shape(losses) == (64, 511)
     assert np.exp(np.mean(losses)) == pytest.approx(listed, rel=3e-3)
-
-
-def test_the_benchmark_prints_the_perplexity_of_a_text(tiny_reference, tmp_path, capsys):
-    text = "It was the best of times, it was the <unk> of times. " * 10
-    (tmp_path / "text.txt").write_text(text)
-    script = runpy.run_path(str(ROOT / "benchmarks" / "float_perplexity.py"))
-    script["main"]([str(tiny_reference.tokenizer_path.parent), str(tmp_path / "text.txt"), "--window", "32"])
-    tokenizer = Tokenizer.from_file(str(tiny_reference.tokenizer_path))
-    ids = tokenizer.encode(text.replace("<unk>", "unk"), add_special_tokens=False).ids
-    expected = perplexity(logits_function(tiny_reference.model), ids, window=32)
-    assert float(capsys.readouterr().out) == pytest.approx(expected, abs=1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from loihi_mmfree.evaluate.evaluation import Evaluation
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.place.traffic import Traffic
 from loihi_mmfree.report.pages.tables import prose
@@ -49,6 +50,13 @@ def report_page(report: Report, net: Net) -> str:
     from loihi_mmfree.report.pages.report import report_context
 
     return render("report.html.jinja", report_context(report, net))
+
+
+def evaluation_page(found: Evaluation) -> str:
+    """Return the page of an evaluation: the tables, and how they were measured."""
+    from loihi_mmfree.report.pages.evaluation import evaluation_context
+
+    return render("evaluation.html.jinja", evaluation_context(found))
 
 
 def render(template: str, context: dict[str, Any]) -> str:

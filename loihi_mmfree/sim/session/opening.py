@@ -80,7 +80,7 @@ def prepare(choice: Choice) -> None:
         release_code_of("libllvmlite")
 
 
-def open_backend(net: Net, choice: Choice, observer: Observer = NOBODY) -> Backend:
+def open_backend(net: Net, choice: Choice, observer: Observer = NOBODY, threads: int | None = None) -> Backend:
     """Return what is to run a network; Lava and the chip are imported only when asked for.
 
     Parameters
@@ -90,6 +90,8 @@ def open_backend(net: Net, choice: Choice, observer: Observer = NOBODY) -> Backe
     observer : Observer
         Is told what the network sends. Values are shown by the NumPy kernels, whichever are chosen: the bits are
         the same.
+    threads : int, optional
+        Of the compiled engine; by default as many as there are processors.
 
     Raises
     ------
@@ -99,7 +101,7 @@ def open_backend(net: Net, choice: Choice, observer: Observer = NOBODY) -> Backe
         What the backend needs is not installed.
     """
     if choice.backend == "engine":
-        return _open_engine(net, choice.kernels, observer)
+        return _open_engine(net, choice.kernels, observer, threads)
     if choice.backend == "sim":
         from loihi_mmfree.sim.lava.network import LavaNetwork
 
@@ -116,11 +118,11 @@ def open_backend(net: Net, choice: Choice, observer: Observer = NOBODY) -> Backe
     return open_chip(net)
 
 
-def _open_engine(net: Net, kernels: str, observer: Observer) -> Backend:
+def _open_engine(net: Net, kernels: str, observer: Observer, threads: int | None) -> Backend:
     if kernels == "numpy" or observer.values or observer.incidents:
         from loihi_mmfree.sim.engine.specification import Engine
 
         return Engine(net.graph, strict=True, observer=observer)
     from loihi_mmfree.sim.engine.compiled import FastEngine
 
-    return FastEngine(net.graph, strict=True, observer=observer)
+    return FastEngine(net.graph, strict=True, threads=threads, observer=observer)
