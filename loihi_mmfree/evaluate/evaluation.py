@@ -131,10 +131,9 @@ def evaluate(
 
 def _header(opened: Opened, given: Input) -> dict[str, Any]:
     """What tells this evaluation from others: nothing that changes no number."""
-    reference = opened.reference
     return {
-        "model": [opened.model.kind, opened.model.sha256],
-        "reference": None if reference is None else [reference.kind, reference.sha256],
+        "model": opened.model.identity,
+        "reference": None if opened.reference is None else opened.reference.identity,
         **{name: given.protocol[name] for name in ("window", "stride", "layout") if name in given.protocol},
         "tokens_sha256": tokens_sha256(given.items),
     }

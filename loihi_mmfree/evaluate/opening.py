@@ -15,7 +15,7 @@ from loihi_mmfree.net.artifact import Net, load_net, network_sha256
 from loihi_mmfree.net.folder import MANIFEST
 from loihi_mmfree.sim.backend import Backend
 from loihi_mmfree.sim.session.opening import Choice, open_backend, prepare
-from loihi_mmfree.text import Tokenizer
+from loihi_mmfree.text import Tokenizer, counted
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +47,11 @@ class Model:
     kind: str
     sha256: str
     computed_by: str
+
+    @property
+    def identity(self) -> list[str]:
+        """What its numbers depend on: of a float model also where it computes, since exponentials differ there."""
+        return [self.kind, self.sha256, *([self.computed_by] if self.kind == FLOAT else [])]
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ def open_model(
     tokenizer = _tokenizer(opened.tokenizer_path, model)
     place = _device(device)
     reader = FloatReader(_float_model(opened, place))
-    about = Model(str(model), FLOAT, opened.sha256(), f"PyTorch, {place}")
+    about = Model(str(model), FLOAT, opened.sha256(), f"PyTorch, {place.type}")
     return Opened(ReadingScorer(reader), tokenizer, opened.config.vocab_size, about)
 
 
@@ -136,7 +141,7 @@ def _open_net(net: Net, checkpoint: str | Path | None, backend: str | None, devi
     if compiled is None:
         return Opened(ReadingScorer(reader), tokenizer, net.vocab_size, about, backend=reader.backend)
     beside = _device(place if name == "torch" else "cpu")
-    reference = Model(str(checkpoint), FLOAT, compiled.sha256(), f"PyTorch, {beside}")
+    reference = Model(str(checkpoint), FLOAT, compiled.sha256(), f"PyTorch, {beside.type}")
     scorer = ReadingScorer(reader, FloatReader(_float_model(compiled, beside)))
     return Opened(scorer, tokenizer, net.vocab_size, about, reference, reader.backend)
 
@@ -167,7 +172,7 @@ def _net_reader(net: Net, choice: Choice) -> tuple[BackendReader | BatchReader, 
     count = min(threads, MOST_ENGINES)
     # Texts are independent: so many engines are faster than one with as many threads, which wait for each other.
     engines = [open_backend(net, choice, threads=threads // count) for _ in range(count)]
-    return BackendReader(engines), f"{choice}, {threads} threads"
+    return BackendReader(engines), f"{choice}, {counted(threads, 'thread')}"
 
 
 def _default_backend(device: str | None) -> str:

@@ -74,6 +74,14 @@ def test_other_runs_have_the_defaults_of_run(function: Callable[..., object]) ->
         assert parameter.default == known[name].default, name
 
 
+def test_evaluate_has_the_defaults_of_the_command_line() -> None:
+    found, known = options("evaluate"), inspect.signature(loihi_mmfree.evaluate).parameters
+    assert found.keys() - known.keys() == {"html", "as_json"}
+    assert {name: known[name].default for name in found.keys() & known.keys() - {"model"}} == {
+        name: default for name, default in found.items() if name in known and name != "model"
+    }
+
+
 def test_bench_has_the_defaults_of_the_command_line() -> None:
     found, known = options("bench"), inspect.signature(loihi_mmfree.bench).parameters
     lists = {"backend": "backends", "granularity": "granularities", "prompt_tokens": "prompt_tokens"}

@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,31 @@ def test_several_processes_give_the_numbers_of_one(tiny_net, tiny_checkpoint, te
     }
     assert {key: shown[0][key] for key in same} == json.loads(json.dumps(same))
     assert os.listdir(tmp_path) == ["results.jsonl"]
+
+
+def test_an_evaluation_that_was_killed_goes_on(call, demo_net, tmp_path):
+    long_text, results = tmp_path / "text.txt", tmp_path / "results.jsonl"
+    long_text.write_text(PROSE * 60)
+    options = ("evaluate", demo_net.path, "--text", long_text, "--window", 64, "--json")
+    with subprocess.Popen(
+        [sys.executable, "-m", "loihi_mmfree.cli.main", *map(str, options), "--results", results, "--batch", "1"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as running:
+        deadline = time.monotonic() + 120
+        while not (results.exists() and results.read_bytes().count(b"\n") > 3):
+            assert time.monotonic() < deadline
+            assert running.poll() is None
+            time.sleep(0.01)
+        running.kill()
+    before = results.read_bytes()
+    expected, found = call(*options).document, call(*options, "--results", results).document
+    assert results.read_bytes().startswith(before[: before.rfind(b"\n") + 1])
+    assert 3 <= before.count(b"\n") - 1 < expected["windows"]
+    for times in ("seconds", "tokens_per_s"):
+        del expected[times], found[times]
+    assert found == expected
 
 
 def test_a_text_shorter_than_a_window_is_read_whole_with_a_notice(call, tiny_net, tmp_path):

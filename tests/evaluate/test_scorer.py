@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from loihi_mmfree.checkpoint import open_checkpoint
 from loihi_mmfree.errors import OutOfMemoryError
 from loihi_mmfree.evaluate.opening import open_model
 from loihi_mmfree.evaluate.readers import BackendReader, DeviceMemoryError, FloatReader, _device_memory
 from loihi_mmfree.evaluate.rows import log_softmax
 from loihi_mmfree.evaluate.scorer import ReadingScorer
 from loihi_mmfree.evaluate.texts import Text
+from loihi_mmfree.model.language_model import MatMulFreeLM
 from loihi_mmfree.model.perplexity import perplexity, token_losses
 from loihi_mmfree.sim.engine.compiled import FastEngine
 from loihi_mmfree.sim.engine.specification import Engine
@@ -109,6 +111,26 @@ def test_rows_on_a_gpu_are_summed_up_in_an_order_that_the_width_alone_decides():
     np.testing.assert_allclose(together.numpy(), log_softmax(logits, 0.5), rtol=1e-13)
     for row in range(9):
         assert torch.equal(together[row : row + 1], log_softmax(torch.from_numpy(logits[row : row + 1]), 0.5))
+
+
+class TensorReader(BackendReader):
+    """An engine that gives its logits as tensors, as a GPU's are given."""
+
+    def read(self, texts, take):
+        super().read(texts, lambda logits, *rest: take(torch.from_numpy(logits.copy()), *rest))
+
+
+def test_logits_in_tensors_give_the_numbers_of_those_in_arrays(both, tiny_net, tiny_checkpoint):
+    """All that runs on a GPU, on the processor's tensors; the sums of rows have another order there."""
+    reference = FloatReader(MatMulFreeLM.from_checkpoint(open_checkpoint(tiny_checkpoint)))
+    reference._on_gpu = True
+    scorer = ReadingScorer(TensorReader([FastEngine(tiny_net.graph, strict=True)]), reference)
+    for found, expected in zip(scorer.score(TEXTS), both.scorer.score(TEXTS), strict=True):
+        for mine, other in ((found.rows, expected.rows), (found.paired.rows, expected.paired.rows)):
+            np.testing.assert_allclose(mine.losses, other.losses, rtol=1e-12)
+            np.testing.assert_array_equal(mine.top, other.top)
+        np.testing.assert_allclose(found.paired.divergences, expected.paired.divergences, rtol=1e-9)
+    assert numbers(scorer.score(TEXTS)) == numbers([each for text in TEXTS for each in scorer.score([text])])
 
 
 class SmallMemory(BackendReader):
