@@ -18,9 +18,9 @@ from typing import Any
 
 import loihi_mmfree
 from loihi_mmfree import CompileConfig
+from loihi_mmfree.activity.counts import synaptic_operations
 from loihi_mmfree.evaluate.measures import PairedPerplexity, Perplexity
 from loihi_mmfree.ir.nodes import NeuronGroup, Role
-from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.net.artifact import Net
 
 INPUTS = "*.input"
@@ -119,7 +119,7 @@ def _energy(net: Net) -> str:
     scales = [node for node in net.graph if isinstance(node, NeuronGroup) and node.role is Role.SCALE]
     ports = [(node.out(port), size) for node in scales for port, size in node.outputs.items()]
     zeros = 1 - sum(sent(source) for source, _ in ports) / sum(size for _, size in ports)
-    operations = sum(node.fan_out * sent(node.inputs[0]) for node in net.graph if isinstance(node, TernarySynapse))
+    operations = sum(synaptic_operations(net.graph, result.activity.rates).values())
     loihi_mmfree.save_activity(net, result.activity)
     generate = loihi_mmfree.report(net).to_dict()["generate"]
     speed, energy = generate["tokens_per_s"]["value"], generate["millijoules_per_token"]["value"]

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from loihi_mmfree.errors import UsageError
+from loihi_mmfree.manual import manual_page
 from loihi_mmfree.untrusted import short, some_of
 
 # Smallest and largest value of each field.
@@ -191,7 +192,7 @@ class QuantizationConfig:
             if not any(fnmatchcase(site, rule.match) for site in names):
                 raise UsageError(
                     f"quantization.sites: {short(rule.match)} matches no site; there are {some_of(names)} "
-                    "(docs/fixed-point.md, section 10)"
+                    f"({manual_page('fixed-point.md')}, section 10)"
                 )
 
     def to_dict(self) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from loihi_mmfree.quantize.quantizers import RoundHalfUp
 _ONE = 1 << tables.SIGMOID_FRACTION_BITS
 _GUARD_BITS = 4
 """Of a swish, which has so many more fractional bits than its argument."""
+_EXPONENT_BIAS, _FRACTION_BITS = 1023, 52
+"""Of a float64."""
 _half_up = RoundHalfUp()
 
 
@@ -58,7 +60,12 @@ class Fixed:
 
 def rounding_shift(n: Tensor, shift: int | Tensor) -> Tensor:
     """Return rsh(n, shift); a negative shift goes to the left."""
-    return _half_up(n * 2.0 ** (-shift))
+    return _half_up(n * (_power_of_two(-shift) if isinstance(shift, Tensor) else 2.0**-shift))
+
+
+def _power_of_two(exponent: Tensor) -> Tensor:
+    """Return 2**exponent of whole numbers, written into the bits: the pow of a GPU need not be exact."""
+    return ((exponent.to(torch.int64) + _EXPONENT_BIAS) << _FRACTION_BITS).view(torch.float64)
 
 
 def lerp(weight: Tensor, at_one: Tensor | float, at_zero: Tensor | float, bits: int) -> Tensor:
