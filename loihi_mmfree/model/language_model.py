@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from loihi_mmfree.checkpoint import Checkpoint, ModelConfig, cumulative_lower_bounds
 from loihi_mmfree.model.layers import Block
-from loihi_mmfree.model.ternary import BitLinear, RMSNorm
+from loihi_mmfree.model.ternary import BitLinear, RMSNorm, freeze
 
 State = list[Tensor]
 
@@ -39,15 +39,15 @@ class Backbone(nn.Module):
         """Return the lower bound [H'] of every layer's forget gate; the first layer has none."""
         if self.lower_bounds is None:
             return [None] * len(self.layers)
-        return [None, *cumulative_lower_bounds(self.lower_bounds)[1:]]
+        return [None, *cumulative_lower_bounds(self.lower_bounds.float())[1:]]
 
-    def forward(self, ids: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """Map ids [B, T] to the normed hidden states [B, T, H] and the new state."""
-        x = self.embeddings(ids)
+    def forward(self, ids: Tensor, state: State | None, mask: Tensor | None = None) -> tuple[Tensor, State]:
+        """Map ids [B, T] to the normed hidden states [B, T, H] and the new state; `mask` as in `MlGru`."""
+        x = self.embeddings(ids).float()
         previous: Sequence[Tensor | None] = [None] * len(self.layers) if state is None else state
         following: State = []
         for layer, bound, before in zip(self.layers, self.forget_bounds(), previous, strict=True):
-            x, after = layer(x, bound, before)
+            x, after = layer(x, bound, before, mask)
             following.append(after)
         return self.norm(x), following
 
@@ -91,7 +91,7 @@ class MatMulFreeLM(nn.Module):
         ----------
         ids : Tensor of int [B, T]
             Tokens, T >= 1.
-        state : list of Tensor [B, H'], one per layer, or None
+        state : list of Tensor of float64 [B, H'], one per layer, or None
             What an earlier call returned, to continue from there; None is the beginning of a text.
         taps : dict or None
             If given, receives the output of every module under its upstream name, such as
@@ -101,9 +101,10 @@ class MatMulFreeLM(nn.Module):
         Returns
         -------
         logits : Tensor [B, T, V]
-        state : list of Tensor [B, H'], one per layer
+        state : list of Tensor of float64 [B, H'], one per layer
         """
-        with _tapping(self, taps):
+        named = [*list(self.model.named_modules())[1:], ("lm_head", self.lm_head)]
+        with tapping(named, taps):
             hidden, state = self.model(ids, state)
             return self.lm_head(hidden), state
 
@@ -113,9 +114,7 @@ class MatMulFreeLM(nn.Module):
         `train()` and `load_state_dict()` undo it; call it again after changing a weight in place.
         """
         self.eval()
-        for module in self.modules():
-            if isinstance(module, BitLinear):
-                module.freeze()
+        freeze(self)
         return self
 
     def _tie(self) -> None:
@@ -136,13 +135,12 @@ class MatMulFreeLM(nn.Module):
 
 
 @contextmanager
-def _tapping(model: MatMulFreeLM, taps: dict[str, Tensor] | None) -> Iterator[None]:
-    """Collect the outputs of all modules into `taps` for as long as the context lasts."""
+def tapping(modules: Iterable[tuple[str, nn.Module]], taps: dict[str, Tensor] | None) -> Iterator[None]:
+    """Collect the outputs of modules into `taps`, by the names given, for as long as the context lasts."""
     if taps is None:
         yield
         return
-    named = [*list(model.model.named_modules())[1:], ("lm_head", model.lm_head)]
-    handles = [module.register_forward_hook(_store(taps, name)) for name, module in named]
+    handles = [module.register_forward_hook(_store(taps, name)) for name, module in modules]
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ import torch.nn.functional as F  # noqa: N812 (the usual name)
 from torch import Tensor, nn
 
 from loihi_mmfree.checkpoint import ModelConfig
+from loihi_mmfree.model.recurrence import recurrence
 from loihi_mmfree.model.ternary import BitLinear, RMSNorm
 
 
@@ -18,7 +19,12 @@ class MlGru(nn.Module):
     """
 
     def forward(
-        self, i: Tensor, f: Tensor, lower_bound: Tensor | None, state: Tensor | None
+        self,
+        i: Tensor,
+        f: Tensor,
+        lower_bound: Tensor | None,
+        state: Tensor | None,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Run over time.
 
@@ -28,25 +34,27 @@ class MlGru(nn.Module):
             Input and forget pre-activations, T >= 1.
         lower_bound : Tensor [H'] or None
             Smallest value of the forget gate.
-        state : Tensor [B, H'] or None
+        state : Tensor of float64 [B, H'] or None
             The state before the first step; None is zero.
+        mask : Tensor of bool [B, T] or None
+            Which steps are of tokens; the others keep the state as it is. None is all.
 
         Returns
         -------
         states : Tensor [B, T, H']
             The state after every step.
-        last : Tensor [B, H']
+        last : Tensor of float64 [B, H']
         """
         forget = f.sigmoid()
         if lower_bound is not None:
             forget = lower_bound + (1 - lower_bound) * forget
         candidate = F.silu(i) * (1 - forget)
-        h = torch.zeros_like(candidate[:, 0]) if state is None else state
-        states = []
-        for forget_now, candidate_now in zip(forget.unbind(1), candidate.unbind(1), strict=True):
-            h = forget_now * h + candidate_now
-            states.append(h)
-        return torch.stack(states, 1), h
+        if mask is not None:
+            forget = torch.where(mask[..., None], forget, 1.0)
+            candidate = torch.where(mask[..., None], candidate, 0.0)
+        if state is None:
+            state = torch.zeros_like(candidate[:, 0], dtype=torch.float64)
+        return recurrence(forget, candidate, state)
 
 
 class GatedNorm(RMSNorm):
@@ -70,9 +78,11 @@ class TokenMixer(nn.Module):
         self.g_norm = GatedNorm(channels, config.rms_norm_eps)
         self.o_proj = BitLinear(channels, hidden)
 
-    def forward(self, x: Tensor, lower_bound: Tensor | None, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Map x [B, T, H] and the state [B, H'] to the output [B, T, H] and the new state."""
-        states, last = self.mlgru(self.i_proj(x), self.f_proj(x), lower_bound, state)
+    def forward(
+        self, x: Tensor, lower_bound: Tensor | None, state: Tensor | None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Map x [B, T, H] and the state [B, H'] to the output [B, T, H] and the new state (see `MlGru`)."""
+        states, last = self.mlgru(self.i_proj(x), self.f_proj(x), lower_bound, state, mask)
         return self.o_proj(self.g_norm(self.g_proj(x), states)), last
 
 
@@ -109,8 +119,10 @@ class Block(nn.Module):
         self.mlp_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = ChannelMixer(config)
 
-    def forward(self, x: Tensor, lower_bound: Tensor | None, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Map the residual stream [B, T, H] and the state [B, H'] to their new values."""
-        mixed, state = self.attn(self.attn_norm(x), lower_bound, state)
+    def forward(
+        self, x: Tensor, lower_bound: Tensor | None, state: Tensor | None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Map the residual stream [B, T, H] and the state [B, H'] to their new values (see `MlGru`)."""
+        mixed, state = self.attn(self.attn_norm(x), lower_bound, state, mask)
         x = x + mixed
         return x + self.mlp(self.mlp_norm(x)), state

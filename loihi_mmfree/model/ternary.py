@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -96,6 +98,29 @@ class BitLinear(nn.Module):
         super()._load_from_state_dict(*args, **kwargs)
 
 
+def freeze(model: nn.Module) -> None:
+    """Freeze every `BitLinear` in a model."""
+    for module in _bit_linears(model):
+        module.freeze()
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Keep every `BitLinear` in a model frozen for as long as the context lasts."""
+    thawed = [module for module in _bit_linears(model) if module.frozen_codes is None]
+    try:
+        for module in thawed:
+            module.freeze()
+        yield
+    finally:
+        for module in thawed:
+            module.unfreeze()
+
+
+def _bit_linears(model: nn.Module) -> Iterator[BitLinear]:
+    return (module for module in model.modules() if isinstance(module, BitLinear))
+
+
 def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
     """Round every token to whole numbers of -128 to 127, half to even, by its own largest magnitude.
 
@@ -116,7 +141,7 @@ def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def quantize_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Round a matrix to -1, 0, 1 by its mean magnitude.
+    """Round a matrix to -1, 0, 1 by its mean magnitude, in float32 whatever its type.
 
     Returns
     -------
@@ -125,6 +150,7 @@ def quantize_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
     scale : Tensor []
         `codes * scale` equals upstream's `weight_quant(weight)` bit for bit.
     """
+    weight = weight.float()
     magnitude = weight.detach().abs().mean(dtype=torch.float64).float()
     steps = 1.0 / magnitude.clamp(min=SMALLEST_MAGNITUDE)
     scaled = weight * steps

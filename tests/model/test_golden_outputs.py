@@ -9,12 +9,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from loihi_mmfree.model import layers, recurrence
 from loihi_mmfree.model.language_model import logits_function
 
 
 def relative_error(found, expected):
     assert found.shape == expected.shape
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+@pytest.fixture(params=[recurrence.loop, recurrence.scan], ids=["loop", "scan"], autouse=True)
+def both_recurrences(request, monkeypatch):
+    """Everything here holds for the loop over tokens and for the parallel scan."""
+    monkeypatch.setattr(layers, "recurrence", request.param)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from loihi_mmfree.checkpoint import (
     parameter_count,
 )
 from loihi_mmfree.model.language_model import MatMulFreeLM
+from loihi_mmfree.model.ternary import BitLinear, frozen
 
 VARIANTS = [
     {},
@@ -104,10 +105,10 @@ def test_a_forget_gate_stays_above_its_lower_bound(make_model):
     """With the gate shut, h = lb h' + (1 - lb) silu(i): worked out by hand for one step."""
     mixer = make_model().model.layers[1].attn.mlgru
     i, f = torch.full((1, 1, 8), 2.0), torch.full((1, 1, 8), -100.0)
-    states, last = mixer(i, f, torch.full((8,), 0.25), torch.full((1, 8), 4.0))
+    states, last = mixer(i, f, torch.full((8,), 0.25), torch.full((1, 8), 4.0).double())
     silu = 2.0 / (1 + torch.tensor(-2.0).exp())
-    torch.testing.assert_close(last, (0.25 * 4 + 0.75 * silu).expand(1, 8))
-    assert torch.equal(states[:, 0], last)
+    torch.testing.assert_close(states[:, 0], (0.25 * 4 + 0.75 * silu).expand(1, 8))
+    assert torch.equal(states[:, 0], last.float())
 
 
 def test_taps_hold_the_output_of_every_module_and_change_nothing(make_model):
@@ -118,7 +119,7 @@ def test_taps_hold_the_output_of_every_module_and_change_nothing(make_model):
         tapped, state = model(IDS, taps=taps)
     assert torch.equal(plain, tapped)
     assert torch.equal(taps["lm_head"], tapped)
-    assert torch.equal(taps["layers.2.attn.mlgru"][:, -1], state[2])
+    assert torch.equal(taps["layers.2.attn.mlgru"][:, -1], state[2].float())
     torch.testing.assert_close(taps["layers.1"], taps["layers.0"] + taps["layers.1.attn"] + taps["layers.1.mlp"])
     assert not any(module._forward_hooks for module in model.modules())
 
@@ -166,6 +167,14 @@ def test_training_lowers_the_loss_and_reaches_every_parameter(make_model, change
     assert losses[-1] < 0.9 * losses[0]
 
 
+def test_a_model_in_half_precision_computes_what_its_weights_say_in_float32(make_model):
+    half = make_model().half()
+    exact = make_model()
+    exact.load_state_dict(half.state_dict())
+    with torch.no_grad():
+        assert torch.equal(half(IDS)[0], exact(IDS)[0])
+
+
 def test_training_a_frozen_model_uses_its_new_weights(make_model):
     model = make_model().freeze()
     before = model(IDS)[0].detach()
@@ -173,6 +182,15 @@ def test_training_a_frozen_model_uses_its_new_weights(make_model):
     with torch.no_grad():
         model.lm_head.weight.neg_()
     torch.testing.assert_close(model.freeze()(IDS)[0], -before)
+
+
+def test_a_model_is_frozen_within_a_context_only_unless_it_was_before(make_model):
+    model = make_model()
+    model.lm_head.freeze()
+    with frozen(model):
+        assert all(module.frozen_codes is not None for module in model.modules() if isinstance(module, BitLinear))
+    left = [name for name, module in model.named_modules() if getattr(module, "frozen_codes", None) is not None]
+    assert left == ["lm_head"]
 
 
 def test_fresh_weights_follow_upstreams_initialisation():
