@@ -20,7 +20,7 @@ FLOORS = (
     ("text",),
     ("checkpoint", "fixedpoint", "loihi2"),
     ("model", "ir", "quantize"),
-    ("place",),
+    ("place", "hf"),
     ("net",),
     ("compiler", "processes", "activity"),
     ("sim",),
