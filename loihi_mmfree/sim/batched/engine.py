@@ -68,6 +68,19 @@ def open_device(name: str | None = None) -> torch.device:
     return device
 
 
+def _compiled_path(graph: Graph, device: torch.device, otherwise: Path) -> Path:
+    try:
+        from loihi_mmfree.sim.batched.compiled import CompiledPath
+    except ModuleNotFoundError as error:
+        if error.name != "triton":
+            raise
+        raise BackendUnavailableError(
+            "kernels for a GPU are compiled by Triton, which PyTorch for CUDA brings along on Linux; it is not "
+            "installed here: pip install triton, or use `backend='engine'`"
+        ) from error
+    return CompiledPath(graph, device, otherwise)
+
+
 class BatchedEngine(Backend):
     """Reads many sequences at once, token-exactly, and keeps their recurrent states between calls.
 
@@ -112,9 +125,7 @@ class BatchedEngine(Backend):
         eager_path = EagerPath(graph, device)
         self._path: Path = eager_path
         if not (not on_gpu if eager is None else eager):
-            from loihi_mmfree.sim.batched.compiled import CompiledPath
-
-            self._path = CompiledPath(graph, device, eager_path)
+            self._path = _compiled_path(graph, device, eager_path)
         self._rows = rows or (GPU_ROWS if on_gpu else CPU_ROWS)
         self._tokens_read = 0
         self._before = Counters()

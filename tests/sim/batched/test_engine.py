@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -110,3 +111,14 @@ def test_a_device_that_is_not_there_is_named() -> None:
         open_device("cuda:77")
     with pytest.raises(BackendUnavailableError, match="has no device 'abacus' here"):
         open_device("abacus")
+
+
+def test_without_triton_a_gpu_cannot_be_used_and_what_can_is_named(
+    tiny_net: Net, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("loihi_mmfree.sim.batched.kernels")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "loihi_mmfree.sim.batched.compiled", raising=False)
+    monkeypatch.setitem(sys.modules, "triton", None)
+    with pytest.raises(BackendUnavailableError, match="compiled by Triton"):
+        BatchedEngine(tiny_net.graph, CPU, eager=False)
