@@ -8,6 +8,7 @@ import errno
 import mmap
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from loihi_mmfree.errors import OutOfMemoryError
@@ -15,6 +16,8 @@ from loihi_mmfree.units import MEGABYTE, bytes_text
 
 NUMPY_BYTES, NUMPY_THREAD_BYTES = 100 * 10**6, 16 * 10**6
 """Address space that importing NumPy takes, and each thread of OpenBLAS; measured. With less it may never end."""
+TORCH_BYTES, TORCH_CUDA_BYTES = 8 * 10**8, 33 * 10**8
+"""Address space that importing torch takes: measured for CUDA (3.2 GB, torch 2.14), a guess from below without."""
 _MEMORY = Path("/proc/meminfo")
 _PROCESS = Path("/proc/self/status")
 _MAPS = Path("/proc/self/maps")
@@ -32,7 +35,7 @@ def free_bytes() -> int | None:
         lines = dict(line.split(":") for line in _MEMORY.read_text().splitlines())
         machine = 1024 * sum(int(lines[name].split()[0]) for name in ("MemAvailable", "SwapFree"))
         return min([machine, *_free_under_limits(), *_free_in_group()])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, MemoryError):
         return None
 
 
@@ -105,6 +108,20 @@ def require_address_space(needed: int, what: str) -> None:
                 f"{what}: needs {bytes_text(needed)} more of address space, and the limits of this process leave "
                 f"{bytes_text(left)}; raise them (ulimit -v, ulimit -d)"
             )
+
+
+def require_torch() -> None:
+    """Refuse a limit under which torch would die in the middle of its import, at any place and in any words.
+
+    Raises
+    ------
+    OutOfMemoryError
+        The limits of this process leave too little address space.
+    """
+    found = None if "torch" in sys.modules else find_spec("torch")
+    if found is not None and found.origin is not None:
+        for_cuda = (Path(found.origin).parent / "lib" / "libtorch_cuda.so").exists()
+        require_address_space(TORCH_CUDA_BYTES if for_cuda else TORCH_BYTES, "import of torch")
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ from loihi_mmfree.ir.nodes import TokenIn, logits_output, token_input
 from loihi_mmfree.ir.schedule import depth
 from loihi_mmfree.ir.serialize import graph_to_data
 from loihi_mmfree.loihi2.hardware import ChipSpec, load_system
-from loihi_mmfree.memory import out_of_memory, require_memory
+from loihi_mmfree.memory import out_of_memory, require_memory, require_torch
 from loihi_mmfree.net.artifact import Net, Placed, load_net, versions, write_net
 from loihi_mmfree.net.folder import atomic_folder
 from loihi_mmfree.place.layout import Request
@@ -293,6 +293,7 @@ def compile_checkpoint(
     """
     config = config or CompileConfig()
     target = Path(output)
+    require_torch()
     with atomic_folder(target, force) as folder, out_of_memory(f"compile {source}", MEMORY_ADVICE):
         checkpoint = open_checkpoint(source, config.ternary_scale)
         require_memory(_memory_at_least(checkpoint), f"compile {source}", MEMORY_ADVICE)

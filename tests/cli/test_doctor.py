@@ -44,9 +44,13 @@ def test_every_package_that_the_metadata_asks_for_is_named_with_its_version(call
 
 def test_extras_are_named_and_may_be_missing(call: Call) -> None:
     called = call("doctor", "--json")
-    assert set(called.document["extras"]) == {"hf"}
-    assert "pip install 'loihi-mmfree[hf]'" in called.out
-    assert set(called.document["extras"]["hf"]) == {"huggingface-hub"}
+    extras = called.document["extras"]
+    assert {name: set(packages) for name, packages in extras.items()} == {
+        "eval": {"lm-eval"},
+        "hf": {"huggingface-hub", "transformers"},
+    }
+    for name in extras:
+        assert f"pip install 'loihi-mmfree[{name}]'" in called.out
     assert called.document["ok"] is True
 
 
