@@ -39,8 +39,8 @@ def free_bytes() -> int | None:
         return None
 
 
-def _free_under_limits() -> Iterator[int]:
-    """What is left of the limits of this process (`ulimit -v`, `ulimit -d`), where the system knows any."""
+def _free_under_limits(data: bool = True) -> Iterator[int]:
+    """What is left of the limits of this process (`ulimit -v`, with `data` also `-d`), where the system knows any."""
     try:
         import resource
     except ImportError:
@@ -48,7 +48,7 @@ def _free_under_limits() -> Iterator[int]:
     lines = dict(line.split(":", 1) for line in _PROCESS.read_text().splitlines())
     for name, kind in (("VmSize", resource.RLIMIT_AS), ("VmData", resource.RLIMIT_DATA)):
         limit, _ = resource.getrlimit(kind)
-        if limit != resource.RLIM_INFINITY:
+        if limit != resource.RLIM_INFINITY and (data or name == "VmSize"):
             yield max(0, limit - 1024 * int(lines[name].split()[0]))
 
 
@@ -86,7 +86,7 @@ def require_memory(needed: int, what: str, advice: str) -> None:
         raise OutOfMemoryError(f"{what}: needs at least {bytes_text(needed)} of memory{in_words(free)}; {advice}")
 
 
-def require_address_space(needed: int, what: str) -> None:
+def require_address_space(needed: int, what: str, data: bool = True) -> None:
     """Refuse a limit under which a library would not fail but try for ever to start: OpenBLAS does that.
 
     Parameters
@@ -95,6 +95,8 @@ def require_address_space(needed: int, what: str) -> None:
         Bytes that are needed at once, beside those in use.
     what : str
         What needs them.
+    data : bool
+        Whether it needs them as data, which has a limit of its own, and not for the most part as mapped libraries.
 
     Raises
     ------
@@ -102,7 +104,7 @@ def require_address_space(needed: int, what: str) -> None:
         A limit of this process leaves less.
     """
     with contextlib.suppress(OSError, ValueError, KeyError):
-        left = min(_free_under_limits(), default=needed)
+        left = min(_free_under_limits(data), default=needed)
         if left < needed:
             raise OutOfMemoryError(
                 f"{what}: needs {bytes_text(needed)} more of address space, and the limits of this process leave "
@@ -121,7 +123,7 @@ def require_torch() -> None:
     found = None if "torch" in sys.modules else find_spec("torch")
     if found is not None and found.origin is not None:
         for_cuda = (Path(found.origin).parent / "lib" / "libtorch_cuda.so").exists()
-        require_address_space(TORCH_CUDA_BYTES if for_cuda else TORCH_BYTES, "import of torch")
+        require_address_space(TORCH_CUDA_BYTES if for_cuda else TORCH_BYTES, "import of torch", data=False)
 
 
 @contextlib.contextmanager
