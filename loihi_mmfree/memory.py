@@ -40,7 +40,7 @@ def free_bytes() -> int | None:
 
 
 def _free_under_limits(data: bool = True) -> Iterator[int]:
-    """What is left of the limits of this process (`ulimit -v`, with `data` also `-d`), where the system knows any."""
+    """What the limits of this process (`ulimit -v`, with `data` also `-d`) leave, where the system knows any."""
     try:
         import resource
     except ImportError:
