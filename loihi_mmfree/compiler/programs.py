@@ -16,7 +16,7 @@ from loihi_mmfree.loihi2.hardware import ChipSpec
 SIGMOID = "sigmoid"
 RSQRT = "rsqrt"
 
-_GATE_GUARD_BITS = 4
+GATE_GUARD_BITS = 4
 """Extra fractional bits of a swish between its two products; it never leaves the neuron."""
 SCALED_BITS = 21
 """Width of x * gain before it meets the inverse root, where registers are wide enough for their product."""
@@ -113,7 +113,7 @@ def _interpolate(b: ProgramBuilder, table: str, position: str, segment: int, fir
 def _swish(b: ProgramBuilder, x: str, frac: int) -> str:
     """x * sigmoid(x) with `frac` + 4 fractional bits."""
     product = b.mul(x, _sigmoid(b, x, frac))
-    return b.shift(product, tables.SIGMOID_FRACTION_BITS - _GATE_GUARD_BITS)
+    return b.shift(product, tables.SIGMOID_FRACTION_BITS - GATE_GUARD_BITS)
 
 
 @dataclass(frozen=True)
@@ -238,20 +238,26 @@ class ScaledPort:
     threshold: int = 0
 
 
+def scaling_shifts(value: QFormat, port: ScaledPort, chip: ChipSpec) -> tuple[int, int]:
+    """Return the right shifts of x * gain, and of that times the root, where the sent exponent is added."""
+    total = port.gain_frac + RSQRT_SCALE_BITS + value.frac - port.format.frac - port.sum_frac
+    scaled_bits = min(SCALED_BITS, chip.register_bits.value - ROOT_BITS + 1)
+    first = max(value.bits + MULTIPLIER_BITS - scaled_bits, 0)
+    # The distance left for the second shift is never negative: a small gain takes less in the first.
+    first = min(first, total - EXPONENT_OFFSET)
+    return first, total - EXPONENT_OFFSET - first
+
+
 def scale_program(value: QFormat, ports: tuple[ScaledPort, ...], chip: ChipSpec) -> Program:
     """a = x * gain / rms, saturated to the activation format, for every projection that reads this norm."""
     b = ProgramBuilder()
     x = b.input("value", value.bits)
     root = b.input("mantissa", ROOT_BITS)
-    scaled_bits = min(SCALED_BITS, chip.register_bits.value - ROOT_BITS + 1)
     exponent = b.input("exponent", 8)
     for port in ports:
-        total = port.gain_frac + RSQRT_SCALE_BITS + value.frac - port.format.frac - port.sum_frac
-        first = max(value.bits + MULTIPLIER_BITS - scaled_bits, 0)
-        # The distance left for the second shift is never negative: a small gain takes less in the first.
-        first = min(first, total - EXPONENT_OFFSET)
+        first, second = scaling_shifts(value, port, chip)
         gained = b.shift(b.mul(x, b.constant(f"gain_{port.name}", MULTIPLIER_BITS + 1)), first)
-        distance = b.add(exponent, b.immediate(total - EXPONENT_OFFSET - first))
+        distance = b.add(exponent, b.immediate(second))
         scaled = b.shift_right_by(b.mul(gained, root), distance)
         sent = b.saturate(scaled, port.format.bits)
         if port.threshold:
@@ -291,7 +297,7 @@ def mlgru_program(formats: MlGruFormats, bounded: bool, squares: Squares, chip: 
         forget = b.lerp(b.constant("lower_bound", 17), b.immediate(_ONE), forget, tables.SIGMOID_FRACTION_BITS)
     swish = _swish(b, i, formats.input.frac)
     candidate = b.saturate(
-        b.shift(swish, formats.input.frac + _GATE_GUARD_BITS - formats.state.frac), formats.state.bits
+        b.shift(swish, formats.input.frac + GATE_GUARD_BITS - formats.state.frac), formats.state.bits
     )
     state = b.lerp(forget, b.state("h", formats.state.bits), candidate, tables.SIGMOID_FRACTION_BITS)
     b.store("h", state)
@@ -306,7 +312,7 @@ def _send_gated(
 ) -> None:
     """Send gate * silu(x) and its squares."""
     product = b.mul(gate, _swish(b, x, x_frac))
-    value = b.saturate(b.shift(product, gate_frac + x_frac + _GATE_GUARD_BITS - output.frac), output.bits)
+    value = b.saturate(b.shift(product, gate_frac + x_frac + GATE_GUARD_BITS - output.frac), output.bits)
     b.send("out", value)
     _send_squares(b, value, squares)
 

@@ -10,6 +10,7 @@ first one's scalar out again; the same goes for the norm on the g branch, whose 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 
 import brevitas.nn as qnn
@@ -38,10 +39,7 @@ def site_quantizer(
         A rule of the configuration asks for what such a site cannot have.
     """
     default = SiteSetting(bits, config.headroom_bits) if method is None else SiteSetting(bits, method=method)
-    setting = config.setting(site, default)
-    return ActivationQuantizer(
-        site, setting.bits, setting.headroom_bits, setting.method, setting.percentile, setting.zeros
-    )
+    return ActivationQuantizer(site, **dataclasses.asdict(config.setting(site, default)))
 
 
 def normalise(value: Tensor, epsilon: float = MERGED_EPSILON) -> Tensor:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from loihi_mmfree.errors import CheckpointError, UsageError
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.quantize.clipping import BINS, covered_magnitude, least_squares_format, magnitude_histogram
+from loihi_mmfree.quantize.config import SiteSetting
 
 # Upstream clamps the mean magnitude of a weight matrix to this (mmfreelm/ops/fusedbitnet.py, weight_quant).
 SMALLEST_WEIGHT_SCALE = 1e-5
@@ -273,10 +274,10 @@ class ActivationQuantizer(qnn.QuantIdentity):
         self,
         site: str,
         bits: int,
-        headroom_bits: int = 0,
-        method: str = "max",
-        percentile: float = 100.0,
-        zeros: float = 0.0,
+        headroom_bits: int = SiteSetting.headroom_bits,
+        method: str = SiteSetting.method,
+        percentile: float = SiteSetting.percentile,
+        zeros: float = SiteSetting.zeros,
     ) -> None:
         super().__init__(
             act_quant=PowerOfTwoActivation,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,15 +33,6 @@ class Loaded:
     def ids(self, prompt: str) -> torch.Tensor:
         """The golden prompt a, b or c as a batch of one [1, T]."""
         return torch.tensor(self.golden[f"{prompt}/input_ids"], dtype=torch.int64)[None]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Keep torch to one thread: for matrices this small, more only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session", params=["mmf-tiny", "mmf-demo"])

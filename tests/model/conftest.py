@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,15 +35,6 @@ class Reference:
         with torch.no_grad():
             logits, _ = self.model(torch.tensor(self.golden[f"{prompt}/input_ids"])[None], taps=taps)
         return logits[0].numpy(), {name: tap[0].numpy() for name, tap in taps.items()}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Keep torch to one thread: for matrices this small, more only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session", params=sorted(CHECKPOINTS))

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loihi_mmfree.compiler.programs import EXPONENT_OFFSET, GATE_GUARD_BITS
 from loihi_mmfree.fixedpoint import tables
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.quantize.quantizers import RoundHalfUp
 
 _ONE = 1 << tables.SIGMOID_FRACTION_BITS
-_GUARD_BITS = 4
-"""Of a swish, which has so many more fractional bits than its argument."""
 _EXPONENT_BIAS, _FRACTION_BITS = 1023, 52
 """Of a float64."""
 _half_up = RoundHalfUp()
@@ -86,8 +85,8 @@ def sigmoid(x: Fixed) -> Tensor:
 
 def swish(x: Fixed) -> tuple[Tensor, int]:
     """Return x * sigmoid(x) and its fractional bits, four more than those of x."""
-    product = rounding_shift(x.units * sigmoid(x), tables.SIGMOID_FRACTION_BITS - _GUARD_BITS)
-    return product, x.format.frac + _GUARD_BITS
+    product = rounding_shift(x.units * sigmoid(x), tables.SIGMOID_FRACTION_BITS - GATE_GUARD_BITS)
+    return product, x.format.frac + GATE_GUARD_BITS
 
 
 def inverse_root(total: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,7 +99,7 @@ def inverse_root(total: Tensor) -> tuple[Tensor, Tensor]:
     table = torch.as_tensor(tables.rsqrt_table(), dtype=torch.float64, device=total.device)
     root = _interpolated(table, mantissa, segment, tables.rsqrt_first_segment())
     present = total > 0
-    halved = rounding_shift(exponent, 1) + bits // 2 - 1
+    halved = rounding_shift(exponent, 1) + EXPONENT_OFFSET
     return torch.where(present, root, 0.0), torch.where(present, halved, 0.0)
 
 

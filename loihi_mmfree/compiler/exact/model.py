@@ -28,18 +28,17 @@ from loihi_mmfree.compiler.exact.arithmetic import (
     swish,
 )
 from loihi_mmfree.compiler.programs import (
-    EXPONENT_OFFSET,
-    ROOT_BITS,
-    RSQRT_SCALE_BITS,
-    SCALED_BITS,
+    ScaledPort,
     multiplier_bits,
+    scaling_shifts,
     square_half_bits,
 )
 from loihi_mmfree.fixedpoint import tables
 from loihi_mmfree.fixedpoint.qformat import QFormat
-from loihi_mmfree.fixedpoint.requantizer import MULTIPLIER_BITS, fit_multipliers
+from loihi_mmfree.fixedpoint.requantizer import fit_multipliers
 from loihi_mmfree.loihi2.hardware import LOIHI2, ChipSpec
 from loihi_mmfree.quantize.blocks import (
+    MERGED_EPSILON,
     MergedNorm,
     QuantizedBlock,
     QuantizedChannelMixer,
@@ -49,9 +48,6 @@ from loihi_mmfree.quantize.blocks import (
     normalise,
 )
 from loihi_mmfree.quantize.quantizers import ActivationQuantizer, ternary_codes
-
-_SMALLEST_EPSILON = 1e-30
-"""Keeps the gradient of a norm of zeros finite."""
 
 
 @dataclass(frozen=True)
@@ -137,18 +133,17 @@ class ExactModel(nn.Module):
         square, square_frac = self._squared(x, merged, half_bits)
         offset = math.floor(epsilon * size * 4.0**square_frac + 0.5)
         root, exponent = inverse_root(square.square().sum(-1, keepdim=True) + offset)
-        smooth = normalise(x.real if merged is None else merged.gained(x.real), epsilon or _SMALLEST_EPSILON)
+        smooth = normalise(x.real if merged is None else merged.gained(x.real), epsilon or MERGED_EPSILON)
         outer = np.ones(size) if merged is None else _numbers(merged.weight)
         found = []
         for reader in readers:
             gains = outer * _numbers(reader.norm.weight) * math.sqrt(size)
             multipliers, gain_frac = fit_multipliers(gains)
             target = reader.input.scaling.qformat()
-            total = gain_frac + RSQRT_SCALE_BITS + x.format.frac - target.frac - square_frac
-            scaled_bits = min(SCALED_BITS, self._chip.register_bits.value - ROOT_BITS + 1)
-            first = min(max(x.format.bits + MULTIPLIER_BITS - scaled_bits, 0), total - EXPONENT_OFFSET)
+            port = ScaledPort(reader.input.site, target, gain_frac, square_frac)
+            first, second = scaling_shifts(x.format, port, self._chip)
             gained = rounding_shift(x.units * _tensor(multipliers, x.real), first)
-            units = rounding_shift(gained * root, total - EXPONENT_OFFSET - first + exponent)
+            units = rounding_shift(gained * root, second + exponent)
             found.append(self._quantized(reader.input, reader.norm(smooth), units))
         return found
 

@@ -22,6 +22,7 @@ from loihi_mmfree.ir.synapses import SumSynapse, Synapse, TernarySynapse
 from loihi_mmfree.sim.batched.pieces import TokenRows
 from loihi_mmfree.sim.batched.products import code_table, digits_for, multiply, product_type, unpack
 from loihi_mmfree.sim.batched.rules import RULES
+from loihi_mmfree.sim.batched.tensors import DeviceTensors
 
 States = dict[tuple[str, str], Tensor]
 """(group, state variable) -> [sequences, n]."""
@@ -35,14 +36,14 @@ class EagerNetwork:
     graph : Graph
     nodes : tuple of Node
         What to evaluate, in the graph's order; everything they read comes from them or is given.
-    device : torch.device
+    tensors : DeviceTensors
     """
 
-    def __init__(self, graph: Graph, nodes: tuple[Node, ...], device: torch.device) -> None:
-        self._graph, self._nodes, self._device = graph, nodes, device
-        self._type = product_type(device)
-        self._codes = code_table(device, self._type)
-        self._tensors: dict[str, Tensor] = {}
+    def __init__(self, graph: Graph, nodes: tuple[Node, ...], tensors: DeviceTensors) -> None:
+        self._graph, self._nodes, self._tensors = graph, nodes, tensors
+        self._device = tensors.device
+        self._type = product_type(self._device)
+        self._codes = code_table(self._device, self._type)
         self._last_reader = {source: node.name for node in nodes for source in node.inputs}
 
     def run(
@@ -91,7 +92,7 @@ class EagerNetwork:
 
     def _ternary(self, node: TernarySynapse, values: Tensor) -> Tensor:
         columns = values[:, node.first_column : node.first_column + node.columns]
-        weights = unpack(self._tensor(node.codes), node.columns, self._codes)
+        weights = unpack(self._tensors[node.codes], node.columns, self._codes)
         bits = int(columns.abs().max()).bit_length() + 1
         digits = digits_for(bits, node.columns, self._type)
         sums = torch.zeros(len(values), node.rows, dtype=torch.int64, device=self._device)
@@ -107,8 +108,8 @@ class EagerNetwork:
     ) -> Mapping[str, Tensor]:
         program = node.program
         parameters = {
-            Named.CONSTANT: {name: self._tensor(key).to(torch.int64) for name, key in node.constants},
-            Named.TABLE: {name: self._tensor(key).to(torch.int64) for name, key in node.tables},
+            Named.CONSTANT: {name: self._tensors[key].to(torch.int64) for name, key in node.constants},
+            Named.TABLE: {name: self._tensors[key].to(torch.int64) for name, key in node.tables},
             Named.INPUT: dict(zip((port.name for port in program.inputs), arguments, strict=True)),
         }
         run = _Run(node, parameters, counted)
@@ -150,11 +151,6 @@ class EagerNetwork:
         for name, value in own.items():
             states[node.name, name].copy_(value)
         return stacked
-
-    def _tensor(self, key: str) -> Tensor:
-        if key not in self._tensors:
-            self._tensors[key] = torch.tensor(self._graph.tensors[key], device=self._device)
-        return self._tensors[key]
 
 
 _SUMS: Mapping[type, Callable[..., Tensor]] = {

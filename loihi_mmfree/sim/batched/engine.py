@@ -14,9 +14,8 @@ from loihi_mmfree.activity.observer import NOBODY, Observer
 from loihi_mmfree.errors import BackendUnavailableError
 from loihi_mmfree.fixedpoint.interpreter import OVERFLOWS, SATURATIONS, Counters
 from loihi_mmfree.ir.graph import Graph
-from loihi_mmfree.ir.nodes import logits_output
 from loihi_mmfree.ir.synapses import TernarySynapse
-from loihi_mmfree.sim.backend import Backend, TakeLogits
+from loihi_mmfree.sim.backend import GraphBackend, TakeLogits
 from loihi_mmfree.sim.batched.paths import EagerPath, Path, Progress
 from loihi_mmfree.sim.batched.pieces import TokenRows, cut
 from loihi_mmfree.sim.batched.products import probe, product_type
@@ -81,7 +80,7 @@ def _compiled_path(graph: Graph, device: torch.device, otherwise: Path) -> Path:
     return CompiledPath(graph, device, otherwise)
 
 
-class BatchedEngine(Backend):
+class BatchedEngine(GraphBackend):
     """Reads many sequences at once, token-exactly, and keeps their recurrent states between calls.
 
     A GPU runs generated kernels; a processor one tensor operation after the other, where the compiled engine is
@@ -117,8 +116,8 @@ class BatchedEngine(Backend):
         eager: bool | None = None,
     ) -> None:
         observer.require(set(), "the torch backend", "use `backend='engine'`")
-        self.graph, self.device = graph, device
-        self._logits = logits_output(graph)
+        super().__init__(graph)
+        self.device = device
         on_gpu = device.type == "cuda"
         for columns in {node.columns for node in graph if isinstance(node, TernarySynapse)}:
             probe(device, product_type(device), columns)
@@ -127,25 +126,12 @@ class BatchedEngine(Backend):
         if not (not on_gpu if eager is None else eager):
             self._path = _compiled_path(graph, device, eager_path)
         self._rows = rows or (GPU_ROWS if on_gpu else CPU_ROWS)
-        self._tokens_read = 0
-        self._before = Counters()
-        self.begin(1)
+        self._before, self._progress = Counters(), Progress(graph, 1, device)
 
     def begin(self, sequences: int) -> None:
         """Be before the first token of so many sequences."""
-        if hasattr(self, "_progress"):
-            self._before = self.counters
+        self._before = self.counters
         self._progress = Progress(self.graph, sequences, self.device)
-
-    @property
-    def logit_scale(self) -> float:
-        """Real value of one unit of a logit."""
-        return self._logits.scale
-
-    @property
-    def steps(self) -> int:
-        """Tokens read since the engine was made: it knows no time steps."""
-        return self._tokens_read
 
     @property
     def counters(self) -> Counters:
@@ -194,7 +180,7 @@ class BatchedEngine(Backend):
             ids = np.concatenate([ids[slice(*span)] for ids, span in zip(sequences, spans, strict=True)])
             whole = [end == len(ids) > begin for ids, (begin, end) in zip(sequences, spans, strict=True)]
             self._read_piece(ids, piece, np.array([begin for begin, _ in spans]), np.array(whole), last, take)
-            self._tokens_read += piece.rows
+            self._steps += piece.rows
         return last
 
     def _read_piece(

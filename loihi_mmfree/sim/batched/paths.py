@@ -15,6 +15,7 @@ from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.sim.batched.eager import EagerNetwork, States
 from loihi_mmfree.sim.batched.pieces import TokenRows
 from loihi_mmfree.sim.batched.products import exact_matrix_units
+from loihi_mmfree.sim.batched.tensors import DeviceTensors
 
 _ALIGNED = 16
 """Numbers of a state begin at a multiple of so many, as vector loads want it."""
@@ -86,15 +87,16 @@ class EagerPath(Path):
 
     def __init__(self, graph: Graph, device: torch.device) -> None:
         self._tokens, self._logits = token_input(graph), logits_output(graph)
-        self._table = torch.from_numpy(graph.tensors[self._tokens.table][:])
-        self._device, self._head = device, head_of(graph)
+        self._graph, self._device, self._head = graph, device, head_of(graph)
         inner: tuple[Node, ...] = tuple(node for node in graph if not node.host_end and node is not self._head)
-        self._body = EagerNetwork(graph, inner, device)
-        self._last = EagerNetwork(graph, () if self._head is None else (self._head,), device)
+        tensors = DeviceTensors(graph, device)
+        self._body = EagerNetwork(graph, inner, tensors)
+        self._last = EagerNetwork(graph, () if self._head is None else (self._head,), tensors)
 
     def read(self, ids: Tensor, piece: TokenRows, progress: Progress) -> LogitsOf:
         """Read the tokens of a piece, int32 [N]."""
-        rows = self._table[ids.cpu()].to(self._device, torch.int64)
+        embedded = self._graph.tensors[self._tokens.table][ids.cpu().numpy()].astype(np.int64)
+        rows = torch.from_numpy(embedded).to(self._device)
         with exact_matrix_units():
             values = self._body.run({self._tokens.out(): rows}, piece, progress.states, progress.counted)
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import triton
 from torch import Tensor
 
 from loihi_mmfree.fixedpoint.interpreter import OVERFLOWS
 from loihi_mmfree.fixedpoint.operations import OPERATIONS, Named
 from loihi_mmfree.fixedpoint.ternary import nonzero_counts
-from loihi_mmfree.ir.graph import Source
 from loihi_mmfree.ir.nodes import NeuronGroup, token_input
 from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.sim.batched.kernels import functions
@@ -41,15 +41,16 @@ class RegionLaunch:
         self._region, self._storage = region, storage
         graph, root, device = storage.graph, storage.root, storage.weights.device
         own = {node.name for node in region.nodes}
-        self._inputs = {
+        inputs = {
             source: graph.by_name[source.node].outputs[source.port]
             for node in region.nodes
             for source in map(root, node.inputs)
             if source.node not in own
         }
+        self._sources = {str(source): source for source in inputs}
         tokens = token_input(graph)
         self._tokens, self._table = tokens.out(), tokens.table
-        self.reads = [(source, "plain") for source in self._inputs if source != self._tokens]
+        self.reads = [(source, "plain") for source in inputs if source != self._tokens]
         self._assembled = [
             assemble(node.program, *node.parameters(graph.tensors), True, node.size)
             if isinstance(node, NeuronGroup)
@@ -57,7 +58,7 @@ class RegionLaunch:
             for node in region.nodes
         ]
         bits = graph.chip.accumulator_bits.value
-        text = write_region(region, self._assembled, self._inputs, root, storage.wanted, bits, self._tokens)
+        text = write_region(region, self._assembled, inputs, root, storage.wanted, bits, self._tokens)
         self._kernel = make_kernel(text.source)
         self._numbers = self._make_numbers(text).to(device)
         self._arguments = text.arguments
@@ -101,7 +102,7 @@ class RegionLaunch:
         node = self._region.nodes[argument.node]
         assert isinstance(node, NeuronGroup)
         if argument.what is What.TABLE:
-            return self._storage.weights.tensor(dict(node.tables)[argument.name])
+            return self._storage.weights[dict(node.tables)[argument.name]]
         assembled = self._assembled[argument.node]
         assert assembled is not None
         number = int(argument.name)
@@ -129,9 +130,9 @@ class RegionLaunch:
         if argument.what is What.TOKENS:
             return run.ids
         if argument.what is What.INPUT:
-            source = self._source(argument.name)
+            source = self._sources[argument.name]
             if source == self._tokens:
-                return self._storage.weights.tensor(self._table)
+                return self._storage.weights[self._table]
             return run.values[source, "plain"]
         node = self._region.nodes[argument.node]
         if argument.what is What.STATE:
@@ -151,9 +152,6 @@ class RegionLaunch:
             run.values[key] = torch.empty(shape, dtype=self._storage.weights.dtype, device=device)
         return run.values[key][together.index(source)]
 
-    def _source(self, name: str) -> Source:
-        return next(each for each in self._inputs if str(each) == name)
-
 
 class ProductLaunch:
     """Ternary products of one shape, which are computed together."""
@@ -166,8 +164,7 @@ class ProductLaunch:
         assert digits is not None
         self._digits = digits
         # All of what lies together, in its order, or the one message that all of them read.
-        self._shared = len(set(read)) == 1
-        self._place = together.index(read[0]) if self._shared else None
+        self._place = together.index(read[0]) if len(set(read)) == 1 else None
         self.reads = [(together[0], "digits")]
         graph, bits = storage.graph, max(map(storage.bits, read))
         most = max(
@@ -219,8 +216,6 @@ class ProductLaunch:
 @lru_cache(maxsize=1024)
 def make_kernel(source: str) -> Any:
     """Return the Triton kernel of a text."""
-    import triton
-
     # Triton reads a function's text through linecache, as a debugger would.
     name = f"<kernel {hashlib.sha256(source.encode()).hexdigest()[:16]}>"
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)

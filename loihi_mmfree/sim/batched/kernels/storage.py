@@ -16,22 +16,16 @@ from loihi_mmfree.sim.batched.kernels.text import Wanted
 from loihi_mmfree.sim.batched.paths import Progress, head_of
 from loihi_mmfree.sim.batched.products import digits_for, planes_of, product_type
 from loihi_mmfree.sim.batched.regions import NoKernelError, Schedule
+from loihi_mmfree.sim.batched.tensors import DeviceTensors
 
 
-class Weights:
+class Weights(DeviceTensors):
     """What a network has on a device, shared by its kernels for prompts and for single tokens."""
 
     def __init__(self, graph: Graph, device: torch.device) -> None:
-        self._graph, self.device = graph, device
+        super().__init__(graph, device)
         self.dtype = product_type(device)
-        self._tensors: dict[str, Tensor] = {}
         self._planes: dict[tuple[str, ...], Tensor] = {}
-
-    def tensor(self, key: str) -> Tensor:
-        """Return a tensor of the graph as it is."""
-        if key not in self._tensors:
-            self._tensors[key] = torch.tensor(self._graph.tensors[key][:], device=self.device)
-        return self._tensors[key]
 
     def planes(self, *keys: str) -> Tensor:
         """Return ternary weights of one shape as kernels read them, packed: uint8 [matrices, rows, bytes]."""

@@ -1,0 +1,27 @@
+"""A network's tensors on a device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from loihi_mmfree.ir.graph import Graph
+
+
+class DeviceTensors:
+    """The tensors of a graph on a device, each moved there when it is first asked for.
+
+    Parameters
+    ----------
+    graph : Graph
+    device : torch.device
+    """
+
+    def __init__(self, graph: Graph, device: torch.device) -> None:
+        self._graph, self.device = graph, device
+        self._moved: dict[str, Tensor] = {}
+
+    def __getitem__(self, key: str) -> Tensor:
+        if key not in self._moved:
+            self._moved[key] = torch.tensor(self._graph.tensors[key], device=self.device)
+        return self._moved[key]
