@@ -49,5 +49,5 @@ def test_a_wheel_carries_every_page(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     names = set(ZipFile(wheel).namelist())
     assert {f"loihi_mmfree/docs/{page}" for page in PAGES} <= names
-    assert {"loihi_mmfree/api.py", "loihi_mmfree/data/mmf-demo/model.safetensors"} <= names
+    assert {"loihi_mmfree/api/__init__.py", "loihi_mmfree/data/mmf-demo/model.safetensors"} <= names
     assert not {name for name in names if not name.startswith(("loihi_mmfree/", "loihi_mmfree-"))}

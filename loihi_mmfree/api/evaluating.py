@@ -1,4 +1,4 @@
-"""An evaluation as the Python interface offers it; `api` takes it from here."""
+"""How good a model is, on a text or a task."""
 
 from __future__ import annotations
 
