@@ -50,7 +50,7 @@ def write(path, objects):
     return path
 
 
-def results(model, task, data, folder):
+def results(model, task, data, folder, **arguments):
     """What lm-evaluation-harness finds with one of its tasks on data of ours."""
     data = write(folder / "data.jsonl", data)
     local = {
@@ -60,14 +60,16 @@ def results(model, task, data, folder):
             {"metric": name, "aggregation": "mean", "higher_is_better": True} for name in ("acc", "acc_norm")
         ],
     }  # fmt: skip
-    return simple_evaluate(model, tasks=[local], bootstrap_iters=0)["results"]["local"]
+    return simple_evaluate(model, tasks=[local], bootstrap_iters=0, **arguments)["results"]["local"]
 
 
 def test_it_is_registered_by_its_name():
     assert get_model("loihi-mmfree") is IntegerModel
 
 
-def test_questions_give_the_accuracy_of_our_own_reader(model, tiny_net, tmp_path):
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory):
+    """The same questions as the harness's data has them, and as a file of ours."""
     random = np.random.default_rng(5)
     words = ["rain", "stone", "moon", "honey", "water", "fire", "ice", "tree", "house", "sun", "night", "day"]
     drawn = [
@@ -81,8 +83,24 @@ def test_questions_give_the_accuracy_of_our_own_reader(model, tiny_net, tmp_path
     ours = [
         {"query": f"Question: {question}", "choices": choices, "gold": gold} for question, choices, gold in drawn
     ]
-    found = loihi_mmfree.evaluate(tiny_net, task=write(tmp_path / "ours.jsonl", ours), backend="engine")
+    return theirs, write(tmp_path_factory.mktemp("questions") / "ours.jsonl", ours)
+
+
+def test_questions_give_the_accuracy_of_our_own_reader(model, tiny_net, questions, tmp_path):
+    theirs, ours = questions
+    found = loihi_mmfree.evaluate(tiny_net, task=ours, backend="engine")
     expected = results(model, ARC, theirs, tmp_path)
+    assert (found.measure.accuracy, found.measure.accuracy_norm) == (
+        expected["acc,none"],
+        expected["acc_norm,none"],
+    )
+
+
+def test_its_own_model_of_checkpoints_gives_the_accuracy_of_our_float_model(tiny_checkpoint, questions, tmp_path):
+    theirs, ours = questions
+    found = loihi_mmfree.evaluate(tiny_checkpoint, task=ours, device="cpu")
+    given = {"pretrained": str(tiny_checkpoint), "dtype": "float32"}
+    expected = results("hf", ARC, theirs, tmp_path, model_args=given, device="cpu")
     assert (found.measure.accuracy, found.measure.accuracy_norm) == (
         expected["acc,none"],
         expected["acc_norm,none"],

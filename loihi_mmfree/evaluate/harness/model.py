@@ -17,6 +17,7 @@ from loihi_mmfree.sim.session.sampling import Sampler
 from loihi_mmfree.text import TextStream
 
 try:
+    import lm_eval.models  # noqa: F401 (or its own models are not found once another is registered)
     from lm_eval.api.model import TemplateLM
     from lm_eval.api.registry import register_model
 except ImportError as error:
