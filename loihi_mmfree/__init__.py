@@ -48,12 +48,14 @@ if TYPE_CHECKING:
         save_activity,
         stream,
         tokenizer,
+        vectors,
     )
     from loihi_mmfree.compiler.config import CompileConfig
     from loihi_mmfree.cost.board.profiler import Profile
     from loihi_mmfree.net.artifact import Net
     from loihi_mmfree.quantize.config import QuantizationConfig, SiteRule
     from loihi_mmfree.report.shown import EvaluationReport, GroupProgram, Inspection, NetworkReport
+    from loihi_mmfree.report.vectors.folder import Vectors
     from loihi_mmfree.sim.session.bench import Bench
     from loihi_mmfree.sim.session.compare import Comparison
     from loihi_mmfree.sim.session.generate import RunResult, Token, TokenStream
@@ -90,6 +92,7 @@ __all__ = [
     "Tokenizer",
     "UnsupportedModelError",
     "UsageError",
+    "Vectors",
     "__version__",
     "activity",
     "bench",
@@ -105,6 +108,7 @@ __all__ = [
     "save_activity",
     "stream",
     "tokenizer",
+    "vectors",
 ]
 
 _TYPES = {
@@ -125,6 +129,7 @@ _TYPES = {
     "Token": "sim.session.generate",
     "TokenStream": "sim.session.generate",
     "Tokenizer": "text",
+    "Vectors": "report.vectors.folder",
 }
 """Where types are defined; the functions are all in `api`."""
 

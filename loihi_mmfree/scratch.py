@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from loihi_mmfree.errors import UsageError
 from loihi_mmfree.interrupts import ENDING, deferred
 
 NEW, OLD = "new", "old"
@@ -52,6 +53,32 @@ def scratch_beside(target: Path) -> Iterator[Path]:
                 with contextlib.suppress(OSError):  # Somebody else has put something there.
                     for each in made:
                         each.rmdir()
+
+
+@contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Give a folder in the making, which appears as `target` when the block ends without an error.
+
+    Raises
+    ------
+    UsageError
+        There is something at `target`, or it cannot be written. Then nothing is changed.
+    """
+    try:
+        with scratch_beside(target) as scratch:
+            new = scratch / NEW
+            new.mkdir()
+            _require_absent(target)
+            yield new
+            _require_absent(target)
+            put_in_place(scratch, target)
+    except OSError as error:
+        raise UsageError(f"{target}: not written: {error.strerror}; nothing was changed") from error
+
+
+def _require_absent(target: Path) -> None:
+    if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
+        raise UsageError(f"{target} exists; give another folder, or remove it")
 
 
 def put_in_place(scratch: Path, target: Path) -> None:

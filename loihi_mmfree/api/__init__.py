@@ -11,7 +11,7 @@ from loihi_mmfree.api.compiling import compile
 from loihi_mmfree.api.evaluating import evaluate
 from loihi_mmfree.api.networks import AnyNet, load, tokenizer
 from loihi_mmfree.api.recording import activity, require_recordable, save_activity
-from loihi_mmfree.api.reporting import bench, compare, inspect, program, report
+from loihi_mmfree.api.reporting import bench, compare, inspect, program, report, vectors
 from loihi_mmfree.api.running import chip_extension, profile, run, stream
 from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.net.artifact import versions
@@ -26,5 +26,6 @@ if TYPE_CHECKING:
 __all__ = [
     "AnyNet", "CompileConfig", "Prompt", "RunResult", "Sampler", "Token", "TokenStream", "Tokenizer", "activity",
     "bench", "chip_extension", "compare", "compile", "evaluate", "inspect", "load", "profile", "program", "report",
-    "require_recordable", "run", "save_activity", "stream", "tokenizer", "versions",
+    "require_recordable", "run", "save_activity", "stream", "tokenizer", "vectors",
+    "versions",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from loihi_mmfree.progress import Progress, watched_progress
 
 if TYPE_CHECKING:
     from loihi_mmfree.report.shown import GroupProgram, Inspection, NetworkReport
+    from loihi_mmfree.report.vectors.folder import Vectors
     from loihi_mmfree.sim.session.bench import Bench
     from loihi_mmfree.sim.session.compare import Comparison
 
@@ -54,6 +55,23 @@ def program(net: AnyNet, node: str) -> GroupProgram:
     from loihi_mmfree.report.shown import GroupProgram
 
     return GroupProgram.of(loaded(net), node)
+
+
+def vectors(net: AnyNet, output: str | Path, nodes: Sequence[str] = ()) -> Vectors:
+    """Write what every neuron group and projection must give, to hold an implementation for the chip against.
+
+    Parameters
+    ----------
+    net : Net, str or Path
+    output : str or Path
+        A new folder: `vectors.json`, a description and an archive of arrays for each node, and `check_vectors.py`,
+        which needs NumPy alone.
+    nodes : sequence of str
+        Names of neuron groups, and of synapses that add up; all without any.
+    """
+    from loihi_mmfree.report.vectors.folder import write_vectors
+
+    return write_vectors(loaded(net), Path(output), nodes)
 
 
 def report(net: AnyNet, *, sweep: bool = False) -> NetworkReport:

@@ -21,6 +21,7 @@ from loihi_mmfree.cli.inspect import inspect
 from loihi_mmfree.cli.output import printable, say
 from loihi_mmfree.cli.report import report
 from loihi_mmfree.cli.run import run
+from loihi_mmfree.cli.vectors import vectors
 from loihi_mmfree.errors import LoihiMmfreeError, Notice
 from loihi_mmfree.memory import NUMPY_BYTES, NUMPY_THREAD_BYTES, out_of_memory, require_address_space
 from loihi_mmfree.quiet import without_cuda_warnings
@@ -39,6 +40,7 @@ app.command("compile")(compile_command)
 app.command()(run)
 app.command()(compare)
 app.command()(inspect)
+app.command()(vectors)
 app.command()(evaluate)
 app.command()(report)
 app.command()(bench)

@@ -80,6 +80,8 @@ class Result:
         A tighter interval for one register given as every operand.
     clamps : bool
         Whether values that it changes are counted as saturations.
+    rounded : callable (immediate, *int64 arrays) -> (int64 array, places), optional
+        The exact number that is rounded, and how many of its places are cut off, where something is.
     """
 
     value: Callable[..., Integers]
@@ -88,6 +90,7 @@ class Result:
     intermediate: Callable[..., int] | None = None
     repeated: Callable[[int, Interval], Interval] | None = None
     clamps: bool = False
+    rounded: Callable[..., tuple[Integers, Integers | int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -228,13 +231,19 @@ OPERATIONS: Mapping[str, Operation] = {
             lambda n, a: arithmetic.rounding_shift(a, n),
             intervals.shift_right,
             width=lambda n, a: max(a - n + 1, 2),
+            rounded=lambda n, a: (a, n),
         ),
         immediate=_SHIFT,
     ),
     "shift_right_by": Operation(
         (Operand("a"), Operand("d", "shift distance", "0 to 62", lambda *_: (0, _FARTHEST))),
         "floor(a / 2^d + 1/2), the rounding shift by a distance that each neuron has in a register",
-        Result(lambda _, a, d: arithmetic.rounding_shift(a, d), intervals.shift_right_by, width=lambda _, a, d: a),
+        Result(
+            lambda _, a, d: arithmetic.rounding_shift(a, d),
+            intervals.shift_right_by,
+            width=lambda _, a, d: a,
+            rounded=lambda _, a, d: (a, d),
+        ),
     ),
     "high_bits": Operation(
         _A,
@@ -279,6 +288,7 @@ OPERATIONS: Mapping[str, Operation] = {
             intervals.lerp,
             width=lambda n, w, a, b: max(a, b),
             intermediate=lambda n, w, a, b: max(a, b) << n,
+            rounded=lambda n, w, a, b: (w * a + ((1 << n) - w) * b, n),
         ),
         immediate=_SHIFT,
     ),
@@ -292,7 +302,12 @@ OPERATIONS: Mapping[str, Operation] = {
         _POSITIVE,
         "with the e of exponent: a * 2^-e for e <= 0, else min(floor(a / 2^e + 1/2), 2^n - 1); "
         "from 2^(n-2) to 2^n - 1, and 0 for a = 0",
-        Result(lambda n, a: arithmetic.mantissa(a, n), intervals.mantissa, width=lambda n, a: n + 1),
+        Result(
+            lambda n, a: arithmetic.mantissa(a, n),
+            intervals.mantissa,
+            width=lambda n, a: n + 1,
+            rounded=lambda n, a: (a, np.maximum(arithmetic.even_exponent(a, n), 0)),
+        ),
         immediate=_BITS,
     ),
     "table": Operation(

@@ -203,13 +203,14 @@ def _feed(graph: Graph, name: str, bits: int, source: Source) -> Feed:
     """Follow an input back to the group, or the host, that sends."""
     hops = []
     while isinstance(sender := graph.by_name[source.node], Synapse):
-        hops.append(_hop(sender))
+        hops.append(hop(sender))
         (source,) = sender.inputs
     formats = dict(sender.formats) if isinstance(sender, NeuronGroup) else {}
     return Feed(name, bits, tuple(hops), str(source), formats.get(source.port))
 
 
-def _hop(synapse: Synapse) -> Hop:
+def hop(synapse: Synapse) -> Hop:
+    """Describe a synapse."""
     kind, rows, steps = type(synapse).__name__, synapse.outputs["out"], synapse.latency
     if isinstance(synapse, TernarySynapse):
         return Hop(synapse.name, kind, rows, synapse.columns, synapse.first_column, steps, synapse.codes)

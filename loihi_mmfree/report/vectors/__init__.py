@@ -1,0 +1,1 @@
+"""Vectors: what every neuron group and every sum of synapses must give for given inputs, for implementations."""
