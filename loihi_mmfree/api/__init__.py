@@ -26,6 +26,5 @@ if TYPE_CHECKING:
 __all__ = [
     "AnyNet", "CompileConfig", "Prompt", "RunResult", "Sampler", "Token", "TokenStream", "Tokenizer", "activity",
     "bench", "chip_extension", "compare", "compile", "evaluate", "inspect", "load", "profile", "program", "report",
-    "require_recordable", "run", "save_activity", "stream", "tokenizer", "vectors",
-    "versions",
+    "require_recordable", "run", "save_activity", "stream", "tokenizer", "vectors", "versions",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,5 +24,6 @@ class DeviceTensors:
 
     def __getitem__(self, key: str) -> Tensor:
         if key not in self._moved:
-            self._moved[key] = torch.tensor(self._graph.tensors[key], device=self.device)
+            # An embedding stays in its file: as an array first, since PyTorch would take it number by number.
+            self._moved[key] = torch.tensor(np.asarray(self._graph.tensors[key]), device=self.device)
         return self._moved[key]
