@@ -26,6 +26,7 @@ from loihi_mmfree.errors import (
     Notice,
     OutOfMemoryError,
     SimulationError,
+    TrainingError,
     UnsupportedModelError,
     UsageError,
 )
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         save_activity,
         stream,
         tokenizer,
+        train,
         vectors,
     )
     from loihi_mmfree.compiler.config import CompileConfig
@@ -61,6 +63,8 @@ if TYPE_CHECKING:
     from loihi_mmfree.sim.session.generate import RunResult, Token, TokenStream
     from loihi_mmfree.sim.session.sampling import Sampler
     from loihi_mmfree.text import Tokenizer
+    from loihi_mmfree.train.recipe import Recipe
+    from loihi_mmfree.train.training import Training
 
 __all__ = [
     "Activity",
@@ -83,6 +87,7 @@ __all__ = [
     "OutOfMemoryError",
     "Profile",
     "QuantizationConfig",
+    "Recipe",
     "RunResult",
     "Sampler",
     "SimulationError",
@@ -90,6 +95,8 @@ __all__ = [
     "Token",
     "TokenStream",
     "Tokenizer",
+    "Training",
+    "TrainingError",
     "UnsupportedModelError",
     "UsageError",
     "Vectors",
@@ -108,6 +115,7 @@ __all__ = [
     "save_activity",
     "stream",
     "tokenizer",
+    "train",
     "vectors",
 ]
 
@@ -128,8 +136,10 @@ _TYPES = {
     "Sampler": "sim.session.sampling",
     "Token": "sim.session.generate",
     "TokenStream": "sim.session.generate",
+    "Recipe": "train.recipe",
     "Tokenizer": "text",
     "Vectors": "report.vectors.folder",
+    "Training": "train.training",
 }
 """Where types are defined; the functions are all in `api`."""
 

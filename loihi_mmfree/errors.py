@@ -61,6 +61,12 @@ class SimulationError(LoihiMmfreeError, RuntimeError):
     exit_code = 1
 
 
+class TrainingError(LoihiMmfreeError):
+    """A training cannot go on: its loss or its gradient is no number any more."""
+
+    exit_code = 1
+
+
 class MeasurementError(LoihiMmfreeError):
     """What a board's profiler gave is no measurement."""
 

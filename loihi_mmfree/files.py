@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import os
 import shutil
@@ -19,6 +20,7 @@ from loihi_mmfree.errors import UsageError
 
 LARGEST_SETTINGS_BYTES = 2**20
 """Of a file of settings that a person wrote."""
+_CHUNK = 2**20
 
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:
@@ -160,6 +162,21 @@ def read_regular(path: str | Path, largest: int, folder: int | None = None, *, f
             size = max(os.fstat(file.fileno()).st_size, len(content))
             raise OSError(errno.EFBIG, f"{size} bytes; at most {largest} are read", str(path))
     return content
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a regular file, as hexadecimal digits.
+
+    Raises
+    ------
+    OSError
+        It cannot be read, or is no regular file.
+    """
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def read_text(path: Path, largest: int, option: str = "") -> str:

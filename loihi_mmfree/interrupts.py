@@ -46,17 +46,20 @@ class ProgramEnd:
 
 
 @contextlib.contextmanager
-def deferred(*signals: signal.Signals) -> Iterator[None]:
-    """Within this block these signals have no effect yet; in OS processes started here, they never have."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def deferred(*signals: signal.Signals) -> Iterator[list[int]]:
+    """Within this block these signals have no effect yet; in OS processes started here, they never have.
+
+    The block is given the list of those that came.
+    """
     came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
     earlier = {each: signal.getsignal(each) for each in signals}
     for each in earlier:
         signal.signal(each, lambda number, frame: came.append(number))
     try:
-        yield
+        yield came
     finally:
         for each, handler in earlier.items():
             signal.signal(each, signal.SIG_DFL if handler is None else handler)

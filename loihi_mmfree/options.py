@@ -10,11 +10,15 @@ import ast
 import re
 from collections.abc import Iterator
 
-COMMANDS = ("compile", "run", "compare", "evaluate", "inspect", "vectors", "report", "bench")
+COMMANDS = ("compile", "run", "compare", "evaluate", "inspect", "vectors", "report", "bench", "train")
 """Functions of the Python interface that are commands as well."""
 OTHER_NAMES = {"activation_bits": "--act-bits", "checkpoint": "--ckpt"}
 """Options that are not called as their setting."""
-OTHER_FORMS = {"stop_at_end_of_text=False": "--ignore-eos", "prompt=[1, 2, 3]": "--ids 1,2,3"}
+OTHER_FORMS = {
+    "stop_at_end_of_text=False": "--ignore-eos",
+    "prompt=[1, 2, 3]": "--ids 1,2,3",
+    "recipe=Recipe.preset('tiny')": "--shape tiny",
+}
 """Settings with a value that is an option of its own."""
 NAMES_ALONE = {
     "calibration": "--calib",
@@ -24,6 +28,7 @@ NAMES_ALONE = {
     "stride": "--stride",
     "task": "--task",
     "text": "--text",
+    "tokenizer": "--tokenizer",
     "window": "--window",
 }
 """Settings that are told under their name alone, such as files that cannot be read or written."""

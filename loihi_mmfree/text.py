@@ -101,6 +101,14 @@ class Tokenizer:
         """Whether a token id stands for text."""
         return token not in self._special and self._backend.id_to_token(token) is not None
 
+    def is_special(self, token: int) -> bool:
+        """Whether a token id stands for no text, as one that begins or ends it does."""
+        return token in self._special
+
+    def name(self, token: int) -> str:
+        """Return how the tokenizer writes a token; empty if there is none of this id."""
+        return self._backend.id_to_token(token) or ""
+
     def is_byte(self, token: int) -> bool:
         """Whether a token is a byte, whose meaning is known only when the run of bytes around it has ended.
 

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from loihi_mmfree.errors import CheckpointError
+from loihi_mmfree.errors import CheckpointError, LoihiMmfreeError
 from loihi_mmfree.untrusted import parse_json, short, some_of
 
 MOST_VALUES = 2**22
@@ -73,6 +73,8 @@ def guarded(call: Callable[[], T], where: str) -> T:
     """
     try:
         return call()
+    except LoihiMmfreeError:  # of what the library was given to read
+        raise
     except Exception as error:  # the library raises plain Exception for every fault
         raise CheckpointError(f"{where}: the tokenizer failed: {error}") from error
     except BaseException as error:

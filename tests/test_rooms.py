@@ -23,7 +23,7 @@ FLOORS = (
     ("place", "hf"),
     ("net",),
     ("compiler", "processes", "activity"),
-    ("sim",),
+    ("sim", "train"),
     ("evaluate",),
     ("cost",),
     ("report",),

@@ -13,18 +13,45 @@ from loihi_mmfree.api.networks import AnyNet, load, tokenizer
 from loihi_mmfree.api.recording import activity, require_recordable, save_activity
 from loihi_mmfree.api.reporting import bench, compare, inspect, program, report, vectors
 from loihi_mmfree.api.running import chip_extension, profile, run, stream
+from loihi_mmfree.api.training import train
 from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.net.artifact import versions
 from loihi_mmfree.sim.session.generate import RunResult, Token, TokenStream
 from loihi_mmfree.sim.session.running import Prompt
 from loihi_mmfree.sim.session.sampling import Sampler
 from loihi_mmfree.text import Tokenizer
+from loihi_mmfree.train.recipe import Recipe
 
 if TYPE_CHECKING:
     from loihi_mmfree.cost.board.profiler import Profile as Profile
 
 __all__ = [
-    "AnyNet", "CompileConfig", "Prompt", "RunResult", "Sampler", "Token", "TokenStream", "Tokenizer", "activity",
-    "bench", "chip_extension", "compare", "compile", "evaluate", "inspect", "load", "profile", "program", "report",
-    "require_recordable", "run", "save_activity", "stream", "tokenizer", "vectors", "versions",
-]  # fmt: skip
+    "AnyNet",
+    "CompileConfig",
+    "Prompt",
+    "Recipe",
+    "RunResult",
+    "Sampler",
+    "Token",
+    "TokenStream",
+    "Tokenizer",
+    "activity",
+    "bench",
+    "chip_extension",
+    "compare",
+    "compile",
+    "evaluate",
+    "inspect",
+    "load",
+    "profile",
+    "program",
+    "report",
+    "require_recordable",
+    "run",
+    "save_activity",
+    "stream",
+    "tokenizer",
+    "train",
+    "vectors",
+    "versions",
+]

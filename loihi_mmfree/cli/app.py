@@ -21,6 +21,7 @@ from loihi_mmfree.cli.inspect import inspect
 from loihi_mmfree.cli.output import printable, say
 from loihi_mmfree.cli.report import report
 from loihi_mmfree.cli.run import run
+from loihi_mmfree.cli.train import train
 from loihi_mmfree.cli.vectors import vectors
 from loihi_mmfree.errors import LoihiMmfreeError, Notice
 from loihi_mmfree.memory import NUMPY_BYTES, NUMPY_THREAD_BYTES, out_of_memory, require_address_space
@@ -36,6 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(train)
 app.command("compile")(compile_command)
 app.command()(run)
 app.command()(compare)

@@ -48,6 +48,7 @@ def test_extras_are_named_and_may_be_missing(call: Call) -> None:
     assert {name: set(packages) for name, packages in extras.items()} == {
         "eval": {"lm-eval"},
         "hf": {"huggingface-hub", "transformers"},
+        "train": {"accelerate", "tensorboard", "transformers"},
     }
     for name in extras:
         assert f"pip install 'loihi-mmfree[{name}]'" in called.out

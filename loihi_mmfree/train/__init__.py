@@ -1,0 +1,1 @@
+"""From text to a checkpoint: tokenizer, data, the loop over steps and its checkpoints."""
