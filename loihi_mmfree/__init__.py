@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         bench,
         compare,
         compile,
+        dry_run,
         evaluate,
         inspect,
         load,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from loihi_mmfree.report.shown import EvaluationReport, GroupProgram, Inspection, NetworkReport
     from loihi_mmfree.report.vectors.folder import Vectors
     from loihi_mmfree.sim.session.bench import Bench
+    from loihi_mmfree.sim.session.chip import DryRun
     from loihi_mmfree.sim.session.compare import Comparison
     from loihi_mmfree.sim.session.generate import RunResult, Token, TokenStream
     from loihi_mmfree.sim.session.sampling import Sampler
@@ -75,6 +77,7 @@ __all__ = [
     "Comparison",
     "CompileConfig",
     "DoesNotFitError",
+    "DryRun",
     "EvaluationReport",
     "GroupProgram",
     "Inspection",
@@ -105,6 +108,7 @@ __all__ = [
     "bench",
     "compare",
     "compile",
+    "dry_run",
     "evaluate",
     "inspect",
     "load",
@@ -124,6 +128,7 @@ _TYPES = {
     "Bench": "sim.session.bench",
     "Comparison": "sim.session.compare",
     "CompileConfig": "compiler.config",
+    "DryRun": "sim.session.chip",
     "EvaluationReport": "report.shown",
     "GroupProgram": "report.shown",
     "Inspection": "report.shown",

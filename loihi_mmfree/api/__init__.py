@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loihi_mmfree.api.chip import chip_host, dry_run, plug_ins
 from loihi_mmfree.api.compiling import compile
 from loihi_mmfree.api.evaluating import evaluate
 from loihi_mmfree.api.networks import AnyNet, load, tokenizer
@@ -38,11 +39,14 @@ __all__ = [
     "activity",
     "bench",
     "chip_extension",
+    "chip_host",
     "compare",
     "compile",
+    "dry_run",
     "evaluate",
     "inspect",
     "load",
+    "plug_ins",
     "profile",
     "program",
     "report",

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from loihi_mmfree.sim.session.compare import Comparison
 
 
-def compare(net: AnyNet, checkpoint: str | Path | None = None, *, lava: bool = True) -> Comparison:
+def compare(
+    net: AnyNet, checkpoint: str | Path | None = None, *, lava: bool = True, backend: str | None = None
+) -> Comparison:
     """Hold a network against its manifest, its golden messages, its checkpoint if given, and Lava.
 
     Parameters
@@ -29,12 +31,15 @@ def compare(net: AnyNet, checkpoint: str | Path | None = None, *, lava: bool = T
         Where it was compiled from.
     lava : bool
         Also run the operator graph on Lava.
+    backend : {"sim", "engine", "torch", "loihi2"}, optional
+        Also hold the logits of this one against the golden ones: of tokens read together, and after a reset one
+        by one.
     """
     from loihi_mmfree.sim.session.compare import compare_net
 
     # From its files, unchecked: what is altered in them is to be found.
     loaded = load_net(folder(net), verify=False)
-    return compare_net(loaded, None if checkpoint is None else Path(checkpoint), lava)
+    return compare_net(loaded, None if checkpoint is None else Path(checkpoint), lava, backend)
 
 
 def inspect(net: AnyNet) -> Inspection:

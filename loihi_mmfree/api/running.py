@@ -173,10 +173,3 @@ def profile(
             file.finish(result.ids, result.logit_scale)
     measured = ProfiledRun.of(result, new_tokens)
     return result, read_profile(getattr(opened, "probes", None), measured, expected)
-
-
-def chip_extension() -> str:
-    """Say whether what drives a Loihi 2 is installed, and how to get it."""
-    from loihi_mmfree.sim.session.chip import state_of_extension
-
-    return state_of_extension()

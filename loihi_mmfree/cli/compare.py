@@ -17,12 +17,15 @@ def compare(
         None, "--ckpt", metavar="CKPT", help="Also compare with the checkpoint it came from."
     ),
     lava: bool = typer.Option(True, "--lava/--no-lava", help="Also run the operator graph on Lava."),
+    backend: str | None = typer.Option(
+        None, "--backend", help="Also hold the logits of this backend against the golden ones: see `run`."
+    ),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Compare float, integers, engine and Lava on the golden input; name the first message that differs."""
     from loihi_mmfree import api
 
-    found = api.compare(net, checkpoint, lava=lava)
+    found = api.compare(net, checkpoint, lava=lava, backend=backend)
     rows = [
         (stage.name, str(stage.compared), f"{len(stage.differences)} differ" if stage.differences else "equal")
         for stage in found.stages

@@ -6,7 +6,7 @@ import importlib
 import os
 import platform
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, distribution, entry_points, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from typing import Any
 
 import typer
@@ -43,7 +43,8 @@ def doctor(as_json: bool = JSON_OPTION) -> None:
     from loihi_mmfree import api
 
     packages, extras = _packages()
-    plug_ins = _plug_ins()
+    plug_ins = [each.to_dict() for each in api.plug_ins()]
+    host = api.chip_host()
     _print_packages("Packages", packages)
     for extra, held in extras.items():
         _print_packages(f"Extra {extra}: pip install '{PACKAGE}[{extra}]'", held)
@@ -56,6 +57,7 @@ def doctor(as_json: bool = JSON_OPTION) -> None:
     typer.echo(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
     typer.echo(f"{os.cpu_count()} cores, {bytes_text(memory)} of memory")
     typer.echo(f"Loihi 2: {chip}")
+    typer.echo(f"Board: {host}")
     if not plug_ins:
         typer.echo(f"Plug-ins: none is registered under an entry point group {PLUG_INS}*")
     typer.echo(f"Documentation: {manual_folder()}")
@@ -70,6 +72,7 @@ def doctor(as_json: bool = JSON_OPTION) -> None:
                 "cores": os.cpu_count(),
                 "memory_gb": memory / GIGABYTE,
                 "loihi2": chip,
+                "board": host,
                 "documentation": str(manual_folder()),
                 "ok": not broken,
             }
@@ -111,22 +114,6 @@ def _state(wanted: Requirement) -> State:
     if problem is None and not wanted.specifier.contains(found, prereleases=True):
         problem = f"wanted is {wanted.specifier}"
     return {"version": found, "wanted": str(wanted.specifier), "problem": problem}
-
-
-def _plug_ins() -> list[State]:
-    """What packages of others have registered."""
-    registered = entry_points()
-    return [
-        {
-            "group": group,
-            "name": each.name,
-            "package": each.dist.name if each.dist else None,
-            "version": each.dist.version if each.dist else None,
-            "problem": _failure("does not load", each.load),
-        }
-        for group in sorted(each for each in registered.groups if each.startswith(PLUG_INS))
-        for each in registered.select(group=group)
-    ]
 
 
 def _failure(what: str, use: Callable[[], object]) -> str | None:

@@ -30,7 +30,11 @@ def print_profile(measured: Profile) -> None:
     """Print tables on stdout, and what to know about them on stderr."""
     document, run, expected = measured.to_dict(), measured.run, measured.expected
     read = f"{counted(run.prompt_tokens, 'prompt token')} and {counted(run.new_tokens_read, 'new one')} read"
-    print_table(f"{read}, on the whole board", ("quantity", "measured", "modelled"), _quantities(document))
+    print_table(
+        f"{read}, on the {measured.scope.partition(',')[0]}",
+        ("quantity", "measured", "modelled"),
+        _quantities(document),
+    )
     print_table(
         "Activity of a token, all cores",
         ("events", "measured", "expected", "ratio"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from loihi_mmfree import defaults
+from loihi_mmfree.cli.dry_run import print_dry_run
 from loihi_mmfree.cli.output import JSON_OPTION, print_json, printable
 from loihi_mmfree.cli.profile_tables import print_profile
 from loihi_mmfree.errors import UsageError
@@ -66,11 +67,19 @@ def run(
     profile: bool = typer.Option(
         False, "--profile", help="With --backend loihi2, measure time, energy and activity with Lava's profiler."
     ),
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="With --backend loihi2, only say what of models, runner and board is there."
+    ),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Read a prompt and generate text; tokens appear as they come."""
     from loihi_mmfree import api
 
+    if dry_run:
+        if backend != "loihi2":
+            raise UsageError("--dry-run goes with --backend loihi2; the others need nothing but this machine")
+        print_dry_run(net, api.dry_run(net), as_json)
+        return
     sampler = api.Sampler(temperature, top_k, top_p, seed)
     if logits_out is not None:
         require_output(logits_out, "--logits-out")

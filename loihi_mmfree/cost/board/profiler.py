@@ -74,15 +74,21 @@ class Probes:
 
     Parameters
     ----------
-    power : PowerLogger
+    power : PowerLogger, optional
+        None where nothing measures it: then there is no energy.
     time : TimeLogger
     activity : lava.utils.loihi2_profiler.Loihi2Activity
         See `core_activity`; what it lacks is flagged.
+    method, scope : str
+        How, and of what. A runner that measures otherwise than with Lava's profiler, or something else than a
+        board, says so here.
     """
 
-    power: PowerLogger
+    power: PowerLogger | None
     time: TimeLogger
     activity: Any
+    method: str = MEASUREMENT_METHOD
+    scope: str = SCOPE
 
 
 @dataclass(frozen=True)
@@ -135,23 +141,27 @@ class Profile:
     ----------
     run : ProfiledRun
     seconds : float
-    joules, static_joules : float
-        Of the whole board: every chip on it, in use or not.
+    joules, static_joules : float, optional
+        Of the whole board: every chip on it, in use or not. None where no power was measured.
     rail_watts : mapping rail -> float
         Mean power; empty if the profiler does not tell rails apart.
     activity : CoreActivity
         Over the run.
     expected : Expectation
         What all this is held against.
+    method, scope : str
+        How it was measured, and of what.
     """
 
     run: ProfiledRun
     seconds: float
-    joules: float
-    static_joules: float
+    joules: float | None
+    static_joules: float | None
     rail_watts: Mapping[str, float]
     activity: CoreActivity
     expected: Expectation
+    method: str = MEASUREMENT_METHOD
+    scope: str = SCOPE
 
     @property
     def same_ids(self) -> bool | None:
@@ -177,6 +187,8 @@ class Profile:
 
     @property
     def _energy_flags(self) -> tuple[str, ...]:
+        if self.joules is None or self.static_joules is None:
+            return ("no power was measured, so there is no energy",)
         dynamic = self.joules - self.static_joules
         if dynamic < 0:
             return (
@@ -214,19 +226,13 @@ class Profile:
         named = {
             "latency_seconds": (self.seconds, "s"),
             "tokens_per_s": (run.tokens / self.seconds, "tokens/s"),
-            "millijoules_per_token": (1e3 * self.joules / run.tokens, "mJ"),
-            "total_energy_joules": (self.joules, "J"),
-            "static_energy_joules": (self.static_joules, "J"),
-            "dynamic_energy_joules": (self.joules - self.static_joules, "J"),
-            "static_power_baseline_watts": (self.static_joules / self.seconds, "W"),
+            **self._energies(),
         }
-        if self._energy_flags:
-            del named["dynamic_energy_joules"]
         modelled = self.expected.run(run.prompt_tokens, run.new_tokens_read)
         return {
             "schema_version": SCHEMA_VERSION,
-            "measurement_method": MEASUREMENT_METHOD,
-            "scope": SCOPE,
+            "measurement_method": self.method,
+            "scope": self.scope,
             "tokens": run.tokens,
             "prompt_tokens": run.prompt_tokens,
             "new_tokens_read": run.new_tokens_read,
@@ -238,6 +244,19 @@ class Profile:
             },
             "activity": self._activity(),
             "flags": list(self.flags),
+        }
+
+    def _energies(self) -> dict[str, tuple[float, str]]:
+        """Energies with their units; nothing without power, and no dynamic one that is flagged."""
+        if self.joules is None or self.static_joules is None:
+            return {}
+        dynamic = {"dynamic_energy_joules": (self.joules - self.static_joules, "J")}
+        return {
+            "millijoules_per_token": (1e3 * self.joules / self.run.tokens, "mJ"),
+            "total_energy_joules": (self.joules, "J"),
+            "static_energy_joules": (self.static_joules, "J"),
+            **({} if self._energy_flags else dynamic),
+            "static_power_baseline_watts": (self.static_joules / self.seconds, "W"),
         }
 
     def _activity(self) -> dict[str, Any]:
@@ -252,7 +271,7 @@ class Profile:
         }
 
     def _measured(self, value: float, unit: str) -> dict[str, Any]:
-        inputs = {"measurement_method": MEASUREMENT_METHOD, "tokens": self.run.tokens, "steps": self.run.steps}
+        inputs = {"measurement_method": self.method, "tokens": self.run.tokens, "steps": self.run.steps}
         return Quantity(value, unit, "measured", inputs).to_dict()
 
 
@@ -314,11 +333,12 @@ def read_profile(probes: Probes | None, run: ProfiledRun, expected: Expectation)
     seconds = 1e-6 * run.steps * _mean(probes.time, "avg_time_per_step")
     if seconds <= 0:
         raise MeasurementError(f"avg_time_per_step: the run took {seconds} s, so the probe recorded nothing")
+    powered = probes.power is not None
     return Profile(
         run,
         seconds,
-        joules=seconds * _mean(probes.power, "total_power"),
-        static_joules=seconds * _mean(probes.power, "static_total_power"),
+        joules=seconds * _mean(probes.power, "total_power") if powered else None,
+        static_joules=seconds * _mean(probes.power, "static_total_power") if powered else None,
         rail_watts={
             rail: _mean(probes.power, f"{rail}_power")
             for rail in RAILS
@@ -326,6 +346,8 @@ def read_profile(probes: Probes | None, run: ProfiledRun, expected: Expectation)
         },
         activity=read_core_activity(probes.activity),
         expected=expected,
+        method=probes.method,
+        scope=probes.scope,
     )
 
 

@@ -19,8 +19,9 @@ from loihi_mmfree.fixedpoint.arithmetic import Integers
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.fixedpoint.tables import rsqrt_table, sigmoid_table
 from loihi_mmfree.ir.graph import Graph, Source
-from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, Role
+from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, Role, logits_output
 from loihi_mmfree.net.artifact import Net, altered_tensors
+from loihi_mmfree.sim.session.opening import Choice, open_backend
 from loihi_mmfree.untrusted import some_of
 
 if TYPE_CHECKING:
@@ -150,7 +151,9 @@ def message_order(graph: Graph) -> list[str]:
     return [str(node.out(port)) for node in graph for port in node.outputs]
 
 
-def compare_net(net: Net, checkpoint: Path | None = None, lava: bool = True) -> Comparison:
+def compare_net(
+    net: Net, checkpoint: Path | None = None, lava: bool = True, backend: str | None = None
+) -> Comparison:
     """Hold a compiled network against its manifest, its golden messages, its checkpoint and Lava.
 
     Parameters
@@ -161,6 +164,8 @@ def compare_net(net: Net, checkpoint: Path | None = None, lava: bool = True) -> 
         Lower it again with the network's own formats, and compare tensors, messages and real arithmetic.
     lava : bool
         Also run the operator graph on Lava's simulation.
+    backend : str, optional
+        Also hold the logits of this one against the golden ones.
 
     Returns
     -------
@@ -180,6 +185,8 @@ def compare_net(net: Net, checkpoint: Path | None = None, lava: bool = True) -> 
         stages += recompiled
     if lava:
         stages.append(_against_lava(net, ids, messages, order))
+    if backend is not None:
+        stages += _against_backend(net, backend, ids, golden)
     return Comparison(tuple(stages), deviations)
 
 
@@ -203,6 +210,19 @@ def _against_lava(net: Net, ids: NDArray[np.int64], messages: Messages, order: l
         network.read(ids)
     found = {key: np.concatenate(each) for key, each in pieces.items()}
     return compare_messages("Lava = engine", messages, found, order)
+
+
+def _against_backend(net: Net, backend: str, ids: NDArray[np.int64], golden: Messages) -> list[Stage]:
+    """The logits of tokens that are read together, as a prompt, and one by one, as when they are generated."""
+    logits = str(logits_output(net.graph).inputs[0])
+    with open_backend(net, Choice(backend)) as opened:
+        together = opened.process(ids)
+        opened.reset()
+        alone = np.stack([opened.read(ids[token : token + 1]) for token in range(len(ids))])
+    return [
+        compare_messages(f"{backend}, {how} = golden messages", golden, {logits: found}, [logits])
+        for how, found in (("tokens together", together), ("tokens one by one", alone))
+    ]
 
 
 def _against_checkpoint(

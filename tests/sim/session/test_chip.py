@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,12 +23,20 @@ from loihi_mmfree.activity.file import save_activity
 from loihi_mmfree.cli.app import app
 from loihi_mmfree.cost.board.profiler import Probes
 from loihi_mmfree.cost.expectation import expect
-from loihi_mmfree.errors import ArtifactError, BackendUnavailableError, MeasurementError
+from loihi_mmfree.errors import (
+    ArtifactError,
+    BackendUnavailableError,
+    MeasurementError,
+    SimulationError,
+    UsageError,
+)
+from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.ir.nodes import NeuronGroup
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.sim.backend import TakeLogits
 from loihi_mmfree.sim.engine.specification import Engine
 from loihi_mmfree.sim.session import chip as backend
+from loihi_mmfree.sim.session import plug_ins
 
 Register = Callable[..., None]
 
@@ -36,9 +47,38 @@ class StandInEntryPoint:
 
     name: str
     registered: Any
+    dist: None = None
 
     def load(self) -> Any:
         return self.registered
+
+
+@dataclass(frozen=True)
+class StandInEntryPoints:
+    """All that importlib finds."""
+
+    by_group: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def groups(self) -> set[str]:
+        return set(self.by_group)
+
+    def select(self, group: str) -> list[StandInEntryPoint]:
+        return [StandInEntryPoint(*each) for each in self.by_group[group].items()]
+
+
+@dataclass(frozen=True)
+class StandInModel:
+    """A neurocore model that takes every group, unless it is to refuse one."""
+
+    role: str
+    refused: str = ""
+
+    def refusal(self, graph: Graph, group: NeuronGroup) -> str:
+        return "too large" if group.name == self.refused else ""
+
+    def build(self, graph: Graph, group: NeuronGroup) -> str:
+        return self.role
 
 
 def stand_in_probes() -> Probes:
@@ -50,7 +90,7 @@ def stand_in_probes() -> Probes:
     )
 
 
-class StandInRunner(backend.ChipRunner):
+class StandInRunner(plug_ins.ChipRunner):
     """A chip that the engine plays."""
 
     logit_scale = 1.0
@@ -88,17 +128,15 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Register:
     """A function that makes objects look registered, and the extension installed."""
 
     def entry(models: Mapping[str, Any], runners: Mapping[str, Any]) -> None:
-        groups = {backend.MODELS_GROUP: models, backend.RUNNERS_GROUP: runners}
+        groups = {plug_ins.MODELS_GROUP: models, plug_ins.RUNNERS_GROUP: runners}
         monkeypatch.setattr(backend, "extension_installed", lambda: True)
-        monkeypatch.setattr(
-            backend, "entry_points", lambda group: [StandInEntryPoint(*each) for each in groups[group].items()]
-        )
+        monkeypatch.setattr(plug_ins, "entry_points", lambda: StandInEntryPoints(groups))
 
     return entry
 
 
-def roles(net: Net) -> dict[str, str]:
-    return {node.role.value: f"model of {node.role.value}" for node in net.graph if isinstance(node, NeuronGroup)}
+def roles(net: Net) -> dict[str, Any]:
+    return {node.role.value: StandInModel(node.role.value) for node in net.graph if isinstance(node, NeuronGroup)}
 
 
 def test_without_the_extension_it_says_how_to_get_it(tiny_net: Net) -> None:
@@ -110,25 +148,177 @@ def test_models_that_are_missing_are_named(tiny_net: Net, register: Register) ->
     models = roles(tiny_net)
     del models["MlGru"], models["Glu"]
     register(models, {"mine": StandInRunner})
-    with pytest.raises(BackendUnavailableError, match=r"registered for Glu, MlGru\."):
+    with pytest.raises(
+        BackendUnavailableError,
+        match="no neurocore model for Glu is registered; no neurocore model for MlGru is registered",
+    ):
         backend.open_chip(tiny_net)
 
 
 @pytest.mark.parametrize("names", [[], ["mine", "yours"]])
 def test_there_has_to_be_one_runner(tiny_net: Net, register: Register, names: list[str]) -> None:
     register(roles(tiny_net), dict.fromkeys(names, StandInRunner))
-    with pytest.raises(BackendUnavailableError, match=", ".join(names) or "found none"):
+    with pytest.raises(BackendUnavailableError, match=", ".join(names) or "no runner .* is registered"):
         backend.open_chip(tiny_net)
 
 
+@pytest.mark.parametrize(
+    ("model", "problem"),
+    [
+        ("a name", "no NeurocoreModel: str has no method refusal, build"),
+        (SimpleNamespace(refusal=print), "no NeurocoreModel: SimpleNamespace has no method build"),
+        (int("5"), "no NeurocoreModel: int has no method refusal, build"),
+        (StandInModel, "does not load: .*missing 1 required positional argument: 'role'"),
+    ],
+)
+def test_what_is_no_model_is_refused_by_name(
+    tiny_net: Net, register: Register, model: object, problem: str
+) -> None:
+    register({**roles(tiny_net), "Glu": model}, {"mine": StandInRunner})
+    with pytest.raises(BackendUnavailableError, match=f"neurocore model for Glu: Glu: {problem}"):
+        backend.open_chip(tiny_net)
+
+
+def test_a_class_that_takes_no_arguments_is_made_a_model(tiny_net: Net, register: Register) -> None:
+    class GluModel(StandInModel):
+        def __init__(self) -> None:
+            super().__init__("Glu")
+
+    register({**roles(tiny_net), "Glu": GluModel}, {"mine": StandInRunner})
+    assert backend.dry_run(tiny_net).ready
+
+
+def test_a_model_that_refuses_or_fails_is_named_with_the_group(tiny_net: Net, register: Register) -> None:
+    failing = SimpleNamespace(refusal=raising(ZeroDivisionError), build=print)
+    refusing = StandInModel("Glu", "layers.2.mlp.glu")
+    register({**roles(tiny_net), "Glu": refusing, "MlGru": failing}, {"mine": StandInRunner})
+    with pytest.raises(BackendUnavailableError) as raised:
+        backend.open_chip(tiny_net)
+    assert "Glu: refuses layers.2.mlp.glu: too large" in str(raised.value)
+    assert "MlGru: fails on layers.0.attn.mlgru: TypeError: " in str(raised.value)
+
+
+def test_what_a_runner_returns_has_to_inherit_and_is_let_go_of_otherwise(
+    tiny_net: Net, register: Register
+) -> None:
+    closed: list[bool] = []
+    other = SimpleNamespace(read=print, close=lambda: closed.append(True))
+    register(roles(tiny_net), {"mine": lambda *_: other})
+    with pytest.raises(BackendUnavailableError, match="mine returned a SimpleNamespace, which does not inherit"):
+        backend.open_chip(tiny_net)
+    assert closed == [True]
+
+
+def test_a_dry_run_without_anything_names_all_that_is_missing(tiny_net: Net) -> None:
+    found = backend.dry_run(tiny_net)
+    assert not found.ready
+    assert [(each.role, each.groups, each.model) for each in found.roles] == [
+        ("Embedding", 1, ""), ("Glu", 4, ""), ("MlGru", 4, ""), ("Residual", 8, ""), ("RmsNorm", 17, ""),
+        ("Scale", 17, ""),
+    ]  # fmt: skip
+    assert "INRC" in found.extension
+    assert "no runner under the entry point group loihi_mmfree.chip_runners" in found.runner_problem
+    assert len(found.problems) == 8
+    assert (found.chips, found.cores, found.depth_steps) == (1, 120, 51)
+
+
+def test_the_command_prints_the_listing_and_the_vectors_to_write_a_model_from(tiny_net: Net) -> None:
+    done = CliRunner().invoke(app, ["run", str(tiny_net.path), "--backend", "loihi2", "--dry-run", "--json"])
+    assert done.exit_code != 0
+    assert isinstance(done.exception, BackendUnavailableError)
+    assert done.exception.exit_code == 7
+    assert f"loihi-mmfree inspect {tiny_net.path} --program layers.0.attn.mlgru`" in done.output
+    assert f"vectors {tiny_net.path} -o vectors-MlGru --node layers.0.attn.mlgru`" in done.output
+    assert json.loads(done.stdout.splitlines()[-1])["ready"] is False
+
+
+def test_a_dry_run_is_of_the_chip_alone(tiny_net: Net) -> None:
+    done = CliRunner().invoke(app, ["run", str(tiny_net.path), "--backend", "engine", "--dry-run"])
+    assert isinstance(done.exception, UsageError)
+
+
+class FailingRunner(StandInRunner):
+    """A board that fails, hangs, or is interrupted in the middle of a read."""
+
+    opened: FailingRunner
+
+    def __init__(self, *arguments: Any, fault: Callable[[], None]) -> None:
+        super().__init__(*arguments)
+        self.fault, self.closed = fault, 0
+        FailingRunner.opened = self
+
+    def read(self, ids: NDArray[np.int64], take: TakeLogits | None = None) -> NDArray[np.int32]:
+        self.fault()
+        return super().read(ids, take)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def raising(error: type[BaseException]) -> Callable[[], None]:
+    def fault() -> None:
+        raise error("the cable was pulled")
+
+    return fault
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (raising(ValueError), ValueError),
+        (lambda: signal.raise_signal(signal.SIGINT), KeyboardInterrupt),
+        (lambda: time.sleep(60), SimulationError),
+    ],
+    ids=["exception", "Ctrl-C", "timeout"],
+)
+def test_a_board_is_let_go_of_once_whatever_ends_the_run(
+    tiny_net: Net,
+    register: Register,
+    fault: Callable[[], None],
+    expected: type[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(FailingRunner, "answer_seconds", 0.2)
+    register(roles(tiny_net), {"mine": partial(FailingRunner, fault=fault)})
+    with pytest.raises(expected):
+        api.run(tiny_net, [1, 2], 4, backend="loihi2")
+    assert FailingRunner.opened.closed == 1
+    with pytest.raises(expected):
+        api.profile(tiny_net, [1, 2], 4)
+    assert FailingRunner.opened.closed == 1
+
+
+def test_a_board_is_let_go_of_after_success(tiny_net: Net, register: Register) -> None:
+    register(roles(tiny_net), {"mine": partial(FailingRunner, fault=lambda: None)})
+    api.run(tiny_net, [1, 2], 4, backend="loihi2")
+    assert FailingRunner.opened.closed == 1
+
+
+def test_a_second_interrupt_waits_until_a_board_has_been_let_go_of(tiny_net: Net, register: Register) -> None:
+    class Slow(FailingRunner):
+        def close(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+            super().close()
+
+    register(roles(tiny_net), {"mine": partial(Slow, fault=lambda: signal.raise_signal(signal.SIGINT))})
+    with pytest.raises(KeyboardInterrupt):
+        api.run(tiny_net, [1, 2], 4, backend="loihi2")
+    assert FailingRunner.opened.closed == 1
+
+
 def test_the_runner_gets_the_network_and_the_models_of_its_roles(tiny_net: Net, register: Register) -> None:
-    register({**roles(tiny_net), "Unused": "no model"}, {"mine": StandInRunner})
-    runner = backend.open_chip(tiny_net)
-    assert isinstance(runner, StandInRunner)
-    assert runner.models == roles(tiny_net)
-    assert runner.profile_steps is None
-    runner.close()
+    opened: list[StandInRunner] = []
+
+    def remember(*arguments: Any) -> StandInRunner:
+        opened.append(StandInRunner(*arguments))
+        return opened[0]
+
+    register({**roles(tiny_net), "Unused": "no model"}, {"mine": remember})
+    with backend.open_chip(tiny_net) as runner:
+        assert opened[0].models == roles(tiny_net)
+        assert opened[0].profile_steps is None
     assert runner.probes is None
+    assert not opened[0].running
 
 
 def test_run_reads_and_generates_on_the_chip(tiny_net: Net, register: Register) -> None:
