@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loihi_mmfree.api.chip import chip_host, dry_run, plug_ins
+from loihi_mmfree.api.chip import chip_extension, chip_host, dry_run, plug_ins
 from loihi_mmfree.api.compiling import compile
 from loihi_mmfree.api.evaluating import evaluate
 from loihi_mmfree.api.networks import AnyNet, load, tokenizer
 from loihi_mmfree.api.recording import activity, require_recordable, save_activity
 from loihi_mmfree.api.reporting import bench, compare, inspect, program, report, vectors
-from loihi_mmfree.api.running import chip_extension, profile, run, stream
+from loihi_mmfree.api.running import profile, run, stream
 from loihi_mmfree.api.training import train
 from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.net.artifact import versions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -85,8 +86,7 @@ class Checkpoint:
         tied = self.config.tie_word_embeddings
         file, stored_name = self._sources[EMBEDDING if tied and name == HEAD else name]
         tensor = file.read(stored_name).float()
-        _check_finite(tensor, name, file.source.path)
-        largest = tensor.abs().max().item()
+        largest = _largest_magnitude(tensor, name, file.source.path)
         if is_projection(name) and largest <= LARGEST_VANISHING_WEIGHT:
             raise CheckpointError(
                 f"{file.source.path}: {name} is zero throughout (largest magnitude {largest:g}), so that "
@@ -265,11 +265,14 @@ def _is_ternary(tensor: torch.Tensor) -> bool:
     return bool(((magnitudes == 0) | (magnitudes == magnitudes.max())).all())
 
 
-def _check_finite(tensor: torch.Tensor, name: str, path: Path) -> None:
-    bad = ~tensor.isfinite()
-    if bad.any():
+def _largest_magnitude(tensor: torch.Tensor, name: str, path: Path) -> float:
+    """The largest magnitude of a tensor, of which every value must be finite."""
+    lowest, highest = (each.item() for each in tensor.aminmax())
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
+        bad = ~tensor.isfinite()
         first = tuple(bad.nonzero()[0].tolist())
         raise CheckpointError(
             f"{path}: {name} holds {int(bad.sum())} values that are NaN or infinite, "
             f"the first ({tensor[first].item()}) at {list(first)}"
         )
+    return max(-lowest, highest)

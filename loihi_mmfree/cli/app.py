@@ -35,7 +35,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     # Plain help: importing rich would double the time until it appears.
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    # An option without a value, as --help where it is not given, goes through pydantic, whose import takes long.
+    context_settings={"help_option_names": ["-h", "--help"], "default_map": {"help": False}},
 )
 app.command()(train)
 app.command("compile")(compile_command)

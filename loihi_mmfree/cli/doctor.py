@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import platform
-from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, distribution, version
-from typing import Any
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import typer
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from loihi_mmfree.cli.output import JSON_OPTION, print_json, print_table
 from loihi_mmfree.errors import LoihiMmfreeError
 from loihi_mmfree.manual import manual_folder
 from loihi_mmfree.options import on_command_line
 from loihi_mmfree.units import GIGABYTE, bytes_text
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 PACKAGE = "loihi-mmfree"
 PLUG_INS = "loihi_mmfree."
@@ -36,13 +38,22 @@ NEEDED_FOR = {
 """What cannot be done without a package, where that is not nearly everything."""
 PROBES = {"lava-nc": "lava.magma.core.process.process"}
 """The module that shows whether a package works, where it is not called like the package."""
+_LONGEST_IMPORT = 120
+"""Seconds after which a package that is being imported is given up."""
 
 
-def doctor(as_json: bool = JSON_OPTION) -> None:
+def doctor(
+    imports: bool = typer.Option(
+        False, "--imports", help="Also import every package, each in a process of its own; takes seconds."
+    ),
+    as_json: bool = JSON_OPTION,
+) -> None:
     """Check this machine: which commands work here, and what is missing for the others."""
     from loihi_mmfree import api
 
     packages, extras = _packages()
+    if imports:
+        _import_all([packages, *extras.values()])
     plug_ins = [each.to_dict() for each in api.plug_ins()]
     host = api.chip_host()
     _print_packages("Packages", packages)
@@ -61,6 +72,8 @@ def doctor(as_json: bool = JSON_OPTION) -> None:
     if not plug_ins:
         typer.echo(f"Plug-ins: none is registered under an entry point group {PLUG_INS}*")
     typer.echo(f"Documentation: {manual_folder()}")
+    if not imports:
+        typer.echo("Packages were looked up and not imported; `loihi-mmfree doctor --imports` tries each.")
     broken = [name for name, each in packages.items() if each["problem"]]
     if as_json:
         print_json(
@@ -74,6 +87,7 @@ def doctor(as_json: bool = JSON_OPTION) -> None:
                 "loihi2": chip,
                 "board": host,
                 "documentation": str(manual_folder()),
+                "imported": imports,
                 "ok": not broken,
             }
         )
@@ -88,6 +102,10 @@ State = dict[str, Any]
 
 def _packages() -> tuple[dict[str, State], dict[str, dict[str, State]]]:
     """What this package's own metadata asks for on this Python, and the same by extra."""
+    from importlib.metadata import distribution
+
+    from packaging.requirements import Requirement
+
     own = distribution(PACKAGE)
     wanted = [Requirement(each) for each in own.requires or ()]
 
@@ -96,32 +114,58 @@ def _packages() -> tuple[dict[str, State], dict[str, dict[str, State]]]:
 
     required = of("")
     extras = {
-        str(extra): {str(canonicalize_name(each.name)): _state(each) for each in of(extra) if each not in required}
+        str(extra): dict(_state(each) for each in of(extra) if each not in required)
         for extra in own.metadata.get_all("Provides-Extra") or ()
     }
-    return {str(canonicalize_name(each.name)): _state(each) for each in required}, extras
+    return dict(_state(each) for each in required), extras
 
 
-def _state(wanted: Requirement) -> State:
-    name = canonicalize_name(wanted.name)
+def _state(wanted: Requirement) -> tuple[str, State]:
+    """The name of a package, and what is known of it without importing it."""
+    from importlib.metadata import PackageNotFoundError, version
+    from importlib.util import find_spec
+
+    from packaging.utils import canonicalize_name
+
+    name = str(canonicalize_name(wanted.name))
+    found, problem = None, None
     try:
         found = version(name)
+        if find_spec(_module(name)) is None:
+            problem = f"its module {_module(name)} is missing; install it again"
+        elif not wanted.specifier.contains(found, prereleases=True):
+            problem = f"wanted is {wanted.specifier}"
     except PackageNotFoundError:
-        return {"version": None, "wanted": str(wanted.specifier), "problem": "not installed"}
-    problem = _failure(
-        "does not import", lambda: importlib.import_module(PROBES.get(name, name.replace("-", "_")))
-    )
-    if problem is None and not wanted.specifier.contains(found, prereleases=True):
-        problem = f"wanted is {wanted.specifier}"
-    return {"version": found, "wanted": str(wanted.specifier), "problem": problem}
+        problem = "not installed"
+    except (ImportError, ValueError) as error:  # what holds the module is damaged
+        problem = f"does not import: {error}"
+    return name, {"version": found, "wanted": str(wanted.specifier), "problem": problem}
 
 
-def _failure(what: str, use: Callable[[], object]) -> str | None:
+def _module(name: str) -> str:
+    return PROBES.get(name, name.replace("-", "_"))
+
+
+def _import_all(lists: Iterable[dict[str, State]]) -> None:
+    """Note of every installed package whether it imports; as many at a time as there are cores."""
+    installed = [(name, state) for held in lists for name, state in held.items() if state["version"]]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        failures = pool.map(lambda each: _import_failure(_module(each[0])), installed)
+    for (_, state), failure in zip(installed, failures, strict=True):
+        if failure:
+            state["problem"] = f"does not import: {failure}"
+
+
+def _import_failure(module: str) -> str | None:
+    """Why a module cannot be imported; in a process of its own, which a broken one may take down."""
+    command = [sys.executable, "-c", f"import {module}"]
     try:
-        use()
-    except Exception as error:  # a broken installation can fail in any way; that is what is looked for
-        return f"{what}: {error}"
-    return None
+        ended = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_LONGEST_IMPORT)
+    except subprocess.TimeoutExpired:
+        return f"no end after {_LONGEST_IMPORT} s"
+    if ended.returncode < 0:
+        return f"ended by signal {-ended.returncode}"
+    return (ended.stderr.strip().splitlines() or ["no reason given"])[-1] if ended.returncode else None
 
 
 def _needed_for(name: str) -> str:

@@ -43,6 +43,7 @@ from loihi_mmfree.place.lower_bound import require_room
 from loihi_mmfree.place.placement import Placement
 from loihi_mmfree.place.placer import place
 from loihi_mmfree.quantize.calibration import Calibration, calibrate, calibration_ids
+from loihi_mmfree.quantize.parameters import TernaryMatrix
 from loihi_mmfree.text import tokenizer_json
 
 Pass = Callable[[Graph], Graph]
@@ -133,10 +134,10 @@ def compile_graph(
     golden_ids = np.asarray(calibration, dtype=np.int64).reshape(-1)[: config.golden_tokens]
     observer = _Observer(checkpoint, golden_ids, debugging or Debugging())
     calibrated = calibrate(checkpoint, calibration, config.quantization, partial(report, "calibrate"))
-    formats, thresholds = calibrated.formats, calibrated.thresholds
-    graph = run_passes(checkpoint, formats, chip, observer.see, partial(report, "passes"), thresholds)
-    tried = partial(run_passes, checkpoint, thresholds=thresholds)
-    advisor = Advisor(tried, formats, chip, activation_sites(layer_graph(checkpoint.config)))
+    formats = calibrated.formats
+    lowered = partial(run_passes, checkpoint, thresholds=calibrated.thresholds, projections=calibrated.projections)
+    graph = lowered(formats, chip, observer.see, partial(report, "passes"))
+    advisor = Advisor(lowered, formats, chip, activation_sites(layer_graph(checkpoint.config)))
     placement = _fit(graph, config, advisor)
     return Compiled(graph, Placed(chip, placement), calibrated, golden_ids, notices)
 
@@ -191,6 +192,7 @@ def run_passes(
     observe: Callable[[str, Graph], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
     thresholds: Mapping[str, int] | None = None,
+    projections: Mapping[str, TernaryMatrix] | None = None,
 ) -> Graph:
     """Rewrite, lower and schedule a checkpoint under given formats.
 
@@ -207,6 +209,8 @@ def run_passes(
         Called with the number of passes done, and of all.
     thresholds : mapping site -> int, optional
         Inputs of projections that are smaller, in units of their format, are not sent.
+    projections : mapping name -> TernaryMatrix, optional
+        Weights that a calibration has quantized already.
 
     Raises
     ------
@@ -215,9 +219,10 @@ def run_passes(
     DoesNotFitError
         The chip is too narrow for any network of this shape.
     """
+    lowering = partial(lower, checkpoint=checkpoint, formats=formats, chip=chip)
     passes: tuple[Pass, ...] = (
         *LAYER_PASSES,
-        partial(lower, checkpoint=checkpoint, formats=formats, chip=chip, thresholds=thresholds or {}),
+        partial(lowering, thresholds=thresholds, projections=projections),
         narrow_registers,
         balance_delays,
     )

@@ -88,11 +88,26 @@ def allowed(costs: Costs, load: int) -> list[int]:
     return found
 
 
+class _Demands:
+    """What numbers of neurons of one group take up; remembers what it has counted."""
+
+    def __init__(self, costs: Costs, member: Member) -> None:
+        self.costs, self.member = costs, member
+        self._known: dict[int, list[int]] = {}
+
+    def of(self, count: int) -> list[int]:
+        """As the function `demand`."""
+        if count not in self._known:
+            self._known[count] = demand(self.costs, self.member, count)
+        return self._known[count]
+
+
 class Partitioner:
     """Splits blocks under the limits of one system; remembers blocks it has seen."""
 
     def __init__(self, costs: Costs) -> None:
         self.costs = costs
+        self._demands: dict[Member, _Demands] = {}
         self._plans: dict[tuple[tuple[Member, ...], Rules], Plan] = {}
         self._alone: dict[tuple[Member, Rules], int] = {}
 
@@ -100,7 +115,7 @@ class Partitioner:
         """Return over how many cores a group is split that shares them with nothing; it must fit at all."""
         key = (_nameless(member), rules)
         if key not in self._alone:
-            room = _BlockFill(self.costs, (member,), rules).room(0, CoreFill())
+            room = self._fill(key[:1], rules).room(0, CoreFill())
             self._alone[key] = -(-member.size // max(1, room))
         return self._alone[key]
 
@@ -108,15 +123,21 @@ class Partitioner:
         """Return what each core of a block holds."""
         key = (tuple(_nameless(each) for each in members), rules)
         if key not in self._plans:
-            self._plans[key] = _BlockFill(self.costs, members, rules).run()
+            self._plans[key] = self._fill(key[0], rules).run()
         return self._plans[key]
+
+    def _fill(self, members: Sequence[Member], rules: Rules) -> _BlockFill:
+        for each in members:
+            self._demands.setdefault(each, _Demands(self.costs, each))
+        return _BlockFill(self.costs, [self._demands[each] for each in members], rules)
 
 
 class _BlockFill:
     """The cores of one block as they fill up."""
 
-    def __init__(self, costs: Costs, members: Sequence[Member], rules: Rules) -> None:
-        self.costs, self.members, self.rules = costs, members, rules
+    def __init__(self, costs: Costs, demands: Sequence[_Demands], rules: Rules) -> None:
+        self.costs, self.demands, self.rules = costs, demands, rules
+        self.members = members = [each.member for each in demands]
         self.floors = [costs.load(each.cost.operations(1), each.cost.messages_in(1)) for each in members]
         self.cores: list[CoreFill] = []
         self._rooms: dict[tuple[int, ...], int] = {}
@@ -144,7 +165,7 @@ class _BlockFill:
             fits, fails = 0, self.members[position].size + 1
             while fails - fits > 1:
                 middle = (fits + fails) // 2
-                needed = demand(self.costs, self.members[position], middle)
+                needed = self.demands[position].of(middle)
                 if all(a + b <= limit for a, b, limit in zip(core.used, needed, limits, strict=True)):
                     fits = middle
                 else:
@@ -153,7 +174,7 @@ class _BlockFill:
         return self._rooms[key]
 
     def _add(self, position: int, core: CoreFill, first: int, count: int) -> None:
-        needed = demand(self.costs, self.members[position], count)
+        needed = self.demands[position].of(count)
         core.used = [a + b for a, b in zip(core.used, needed, strict=True)]
         core.floor = max(core.floor, self.floors[position])
         core.shards.append((position, first, count))

@@ -20,8 +20,10 @@ from torch import Tensor, nn
 
 from loihi_mmfree.checkpoint import BIT_LINEAR_EPSILON, Checkpoint, ModelConfig, cumulative_lower_bounds
 from loihi_mmfree.fixedpoint.qformat import QFormat
+from loihi_mmfree.fixedpoint.ternary import pack_ternary
 from loihi_mmfree.quantize.config import QuantizationConfig, SiteSetting
-from loihi_mmfree.quantize.quantizers import ActivationQuantizer, TernaryWeight
+from loihi_mmfree.quantize.parameters import TernaryMatrix
+from loihi_mmfree.quantize.quantizers import ActivationQuantizer, TernaryWeight, freeze_weight
 
 # A merged norm sees u = x * gain where upstream normalised x first; there the epsilon is relative to x
 # and drops out but for 1e-6 of the mean square. Only a division by zero is left to avoid.
@@ -137,12 +139,16 @@ class QuantizedTokenMixer(nn.Module):
         candidate, gate : Tensor [B, T, H']
             s and f.
         """
+        # What only notes values may do so at the end, of all at once.
+        observing = self.state.observing
         state = torch.zeros_like(candidate[:, 0])
         states = []
-        for fresh, keep in zip(candidate.unbind(1), gate.unbind(1), strict=True):
-            state = self.state(keep * state + (1 - keep) * fresh)
+        for fresh, keep in zip(((1 - gate) * candidate).unbind(1), gate.unbind(1), strict=True):
+            state = keep * state + fresh
+            state = state if observing else self.state(state)
             states.append(state)
-        return torch.stack(states, dim=1)
+        scanned = torch.stack(states, dim=1)
+        return self.state(scanned) if observing else scanned
 
 
 class QuantizedChannelMixer(nn.Module):
@@ -262,7 +268,7 @@ def fill_parameters(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> N
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if "_quant." not in name:
-                parameter.copy_(checkpoint.tensor(prefix + name))
+                parameter.data = checkpoint.tensor(prefix + name)
 
 
 def load_block(checkpoint: Checkpoint, layer: int, config: QuantizationConfig) -> QuantizedBlock:
@@ -298,6 +304,27 @@ def load_model(checkpoint: Checkpoint, config: QuantizationConfig) -> QuantizedM
         with torch.no_grad():
             model.lower_bounds.copy_(checkpoint.tensor("model.lower_bounds"))
     return model.eval()
+
+
+def freeze_projections(module: nn.Module, prefix: str) -> dict[str, TernaryMatrix]:
+    """Quantize the weights of all projections in a module, once and for good; for inference.
+
+    Parameters
+    ----------
+    module : nn.Module
+    prefix : str
+        What upstream puts in front of the names.
+
+    Returns
+    -------
+    dict of upstream's name of a weight -> TernaryMatrix
+    """
+    found = {}
+    for name, part in module.named_modules():
+        if isinstance(part, TernaryProjection):
+            codes, scale = freeze_weight(part)
+            found[f"{prefix}{name}.weight"] = TernaryMatrix(pack_ternary(codes.numpy()), scale)
+    return found
 
 
 def set_formats(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loihi_mmfree.checkpoint import Checkpoint, open_checkpoint
+from loihi_mmfree.checkpoint import Checkpoint, expected_shapes, open_checkpoint
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.files import read_regular, read_text
 from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.quantize.config import QuantizationConfig
 from loihi_mmfree.quantize.libraries import import_libraries
-from loihi_mmfree.quantize.parameters import gate_lower_bounds
+from loihi_mmfree.quantize.parameters import TernaryMatrix, gate_lower_bounds
 from loihi_mmfree.text import Tokenizer
 from loihi_mmfree.untrusted import parse_npy
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 # Tokens that go through a block at once; bounds the memory of large models.
 BATCH_TOKENS = 4096
+# Numbers in the largest tensor of a model that is calibrated on one thread.
+LARGEST_FOR_ONE_THREAD = 1 << 20
 # Length of the windows of the built-in text, and the seed of the random ids that stand in for one.
 WINDOW = 256
 RANDOM_SEED = 0
@@ -50,6 +54,8 @@ class Calibration:
         The largest magnitude seen at each site.
     thresholds : mapping of str to int
         Of sites that have one: values of smaller magnitude, in units of the format, become zero.
+    projections : mapping of str to TernaryMatrix
+        The weights as they were quantized on the way, by upstream's name.
     tokens : int
         Number of tokens read.
     """
@@ -58,6 +64,7 @@ class Calibration:
     formats: Mapping[str, QFormat]
     maxima: Mapping[str, float]
     thresholds: Mapping[str, int]
+    projections: Mapping[str, TernaryMatrix]
     tokens: int
 
 
@@ -112,19 +119,26 @@ def calibrate(
     import_libraries()
     import torch
 
-    from loihi_mmfree.quantize.blocks import load_block, load_embedding, load_head, quantizers
+    from loihi_mmfree.quantize.blocks import (
+        freeze_projections,
+        load_block,
+        load_embedding,
+        load_head,
+        quantizers,
+    )
 
     windows = torch.from_numpy(_checked_windows(ids, checkpoint.config.vocab_size))
     bounds = torch.from_numpy(gate_lower_bounds(checkpoint)).float()
     total = checkpoint.config.num_hidden_layers + 2
     found: dict[str, CalibratedScaling] = {}
+    projections: dict[str, TernaryMatrix] = {}
 
     def finish(part: nn.Module, done: int) -> None:
         found.update((quantizer.site, quantizer.scaling) for quantizer in quantizers(part))
         if progress is not None:
             progress(done, total)
 
-    with torch.no_grad():
+    with torch.no_grad(), _threads_for(checkpoint):
         embedding = load_embedding(checkpoint, config)
         with observing(embedding):
             embedding.output(embedding.weight)
@@ -132,10 +146,12 @@ def calibrate(
         finish(embedding, 1)
         for layer, bound in enumerate(bounds):
             block = load_block(checkpoint, layer, config)
+            projections |= freeze_projections(block, f"model.layers.{layer}.")
             with observing(block):
                 residual = torch.cat([block(batch, bound) for batch in _batches(residual)])
             finish(block, layer + 2)
         head = load_head(checkpoint, config)
+        projections |= freeze_projections(head, "")
         with observing(head):
             for batch in _batches(residual):
                 head.lm_head.quantized_input(head.norm(batch))
@@ -146,23 +162,44 @@ def calibrate(
         {site: each.qformat() for site, each in found.items()},
         {site: each.maximum.item() for site, each in found.items()},
         {site: each.threshold for site, each in found.items() if each.threshold},
+        projections,
         windows.numel(),
     )
 
 
 @contextmanager
 def observing(module: nn.Module) -> Iterator[None]:
-    """Let every quantizer in a module note what passes through it, and take its format at the end.
+    """Let every quantizer of activations in a module note what passes through it, and take its format at the end.
 
-    Activations pass unchanged. Weights stay ternary, unlike in Brevitas' plain `calibration_mode`: without
-    them this is another model.
+    Activations pass unchanged. Weights stay ternary, unlike in Brevitas' own `calibration_mode`: without them this
+    is another model.
     """
     import_libraries()
-    from brevitas.graph.calibrate import QuantizationStatusManager, calibration_mode
+    from loihi_mmfree.quantize.blocks import quantizers
 
-    with calibration_mode(module):
-        QuantizationStatusManager.enable_weight_quantization(module, is_training=False)
+    found = [quantizer.scaling for quantizer in quantizers(module)]
+    for each in found:
+        each.collect_stats_steps = sys.maxsize
+    try:
         yield
+    finally:
+        for each in found:
+            each.init_scale()
+
+
+@contextmanager
+def _threads_for(checkpoint: Checkpoint) -> Iterator[None]:
+    """Keep torch to one thread where all matrices are small: more would only wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    shapes = expected_shapes(checkpoint.config)
+    if max(map(math.prod, shapes.values())) <= LARGEST_FOR_ONE_THREAD:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _batches(residual: Tensor) -> tuple[Tensor, ...]:

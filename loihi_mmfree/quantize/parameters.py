@@ -29,6 +29,21 @@ class EmbeddingTable:
     saturated: int
 
 
+@dataclass(frozen=True)
+class TernaryMatrix:
+    """A projection's weight.
+
+    Parameters
+    ----------
+    packed : uint8 array [out, ceil(in / 4)]
+        The codes, as `fixedpoint.ternary.pack_ternary` lays them.
+    scale : float
+    """
+
+    packed: NDArray[np.uint8]
+    scale: float
+
+
 def lower_bounds(checkpoint: Checkpoint) -> NDArray[np.int32]:
     """Return the lower bounds of the forget gates in units of 2**-15: int32 [L, H'], 0 to 32768.
 

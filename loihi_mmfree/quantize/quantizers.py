@@ -7,11 +7,10 @@ from typing import Any
 
 import brevitas.nn as qnn
 import torch
-from brevitas.core.function_wrapper import Identity, RoundSte, TensorClampSte
+from brevitas.core.function_wrapper import Identity, RoundSte
 from brevitas.core.restrict_val import PowerOfTwoRestrictValue
 from brevitas.core.scaling import SCALAR_SHAPE, ParameterScaling
 from brevitas.function.ops import max_int, min_int
-from brevitas.function.ops_ste import round_ste
 from brevitas.inject.enum import RestrictValueType, ScalingImplType, ScalingPerOutputType
 from brevitas.quant.base import NarrowIntQuant
 from brevitas.quant.solver.act import ActQuantSolver
@@ -67,13 +66,24 @@ class AbsoluteMean(nn.Module):
         return weight.detach().abs().mean(dtype=torch.float64).float()
 
 
+class _StraightThrough(torch.autograd.Function):
+    """Round and clamp a weight in units of 1 / steps; the gradient passes straight through both."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, steps: Tensor, smallest: Tensor, largest: Tensor) -> Tensor:
+        return (weight * steps).round_().clamp_(smallest, largest).div_(steps)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        return gradients[0], None, None, None
+
+
 class ReciprocalRounding(nn.Module):
     """Ternary weights as upstream makes them: round(w * (1 / scale)), clamped, divided by (1 / scale).
 
     Dividing by the scale instead gives another code or another last bit here and there.
 
-    Source: matmulfreellm, mmfreelm/ops/fusedbitnet.py, `weight_quant`. The gradient passes straight
-    through the rounding and the clamping. It has the interface of Brevitas' `IntQuant`.
+    Source: matmulfreellm, mmfreelm/ops/fusedbitnet.py, `weight_quant`. It is called as Brevitas' `IntQuant` is.
     """
 
     def __init__(self, narrow_range: bool, signed: bool, input_view_impl: nn.Module) -> None:
@@ -81,14 +91,13 @@ class ReciprocalRounding(nn.Module):
         self.narrow_range = narrow_range
         self.signed = signed
         self.input_view_impl = input_view_impl
-        self.clamp = TensorClampSte()
 
     def forward(self, scale: Tensor, zero_point: Tensor, bit_width: Tensor, weight: Tensor) -> Tensor:
         """Return the quantized weight: -s, 0 or s, with s = 1 / (1 / scale)."""
-        steps = 1.0 / scale
         smallest = min_int(self.signed, self.narrow_range, bit_width)
         largest = max_int(self.signed, self.narrow_range, bit_width)
-        return self.clamp(round_ste(weight * steps), smallest, largest) / steps
+        quantized: Tensor = _StraightThrough.apply(weight, 1.0 / scale, smallest, largest)
+        return quantized
 
 
 class TernaryWeight(NarrowIntQuant, WeightQuantSolver):
@@ -174,15 +183,11 @@ class CalibratedScaling(ParameterScaling):
         self.register_buffer("maximum", torch.tensor(-math.inf))
         self.register_buffer("histogram", torch.zeros(BINS, dtype=torch.int64), persistent=False)
         self.calibrated = False
-        # Brevitas' calibration_mode raises this while it collects, and calls init_scale at its end.
+        # Raised while it collects; `init_scale` is the end of that. Brevitas' calibration_mode knows both names.
         self.collect_stats_steps = 0
 
     def forward(self, value: Tensor, threshold: Tensor) -> Tensor:
-        """Return the value of one unit; while calibrating, note the magnitude of `value`."""
-        if self.collect_stats_steps > 0:
-            self._observe(value.detach())
-            # Nothing is quantized meanwhile, so that any number will do.
-            return threshold
+        """Return the value of one unit."""
         if not self.calibrated:
             self._refuse()
         return super().forward(value, threshold)
@@ -233,7 +238,8 @@ class CalibratedScaling(ParameterScaling):
         """Restore what `get_extra_state` returned."""
         self.calibrated = bool(state)
 
-    def _observe(self, value: Tensor) -> None:
+    def observe(self, value: Tensor) -> None:
+        """Note the magnitudes of values."""
         lowest, highest = torch.aminmax(value)
         self.maximum = torch.maximum(self.maximum, torch.maximum(-lowest, highest).to(self.maximum.dtype))
         if self.method != "max" or self.zeros:
@@ -291,12 +297,23 @@ class ActivationQuantizer(qnn.QuantIdentity):
         self.site = site
 
     def forward(self, value: Tensor) -> Tensor:
-        """Return the value on the grid of the format; what is below the threshold is zero, and has no gradient."""
-        result: Tensor = super().forward(value)
+        """Return the value on the grid of the format; what is below the threshold is zero, and has no gradient.
+
+        While it is observing, note the value and return it as it is.
+        """
         scaling = self.scaling
+        if scaling.collect_stats_steps > 0:
+            scaling.observe(value.detach())
+            return value
+        result: Tensor = super().forward(value)
         if not scaling.threshold:
             return result
         return torch.where(result.abs() >= scaling.threshold * scaling.qformat().scale, result, 0.0)
+
+    @property
+    def observing(self) -> bool:
+        """Whether it notes what passes through it, and changes nothing."""
+        return self.scaling.collect_stats_steps > 0
 
     @property
     def scaling(self) -> CalibratedScaling:
@@ -317,6 +334,26 @@ def ternary_codes(layer: qnn.QuantLinear) -> tuple[Tensor, float]:
 
     Their product is the quantized weight, and upstream's, bit for bit.
     """
+    codes, scale, _ = _quantized(layer)
+    return codes, scale
+
+
+def freeze_weight(layer: qnn.QuantLinear) -> tuple[Tensor, float]:
+    """Put the quantized weight in the place of a layer's weight, which is not quantized again; for inference.
+
+    Returns
+    -------
+    codes, scale
+        As `ternary_codes`.
+    """
+    codes, scale, weight = _quantized(layer)
+    layer.weight.data = weight
+    layer.weight_quant.disable_quant = True
+    return codes, scale
+
+
+def _quantized(layer: qnn.QuantLinear) -> tuple[Tensor, float, Tensor]:
+    """Codes, scale, and the quantized weight itself."""
     with torch.no_grad():
         weight = layer.quant_weight()
-    return weight.int().to(torch.int8), (1.0 / (1.0 / weight.scale)).item()
+    return weight.value.sign().to(torch.int8), (1.0 / (1.0 / weight.scale)).item(), weight.value

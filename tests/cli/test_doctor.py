@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any
@@ -59,14 +61,46 @@ def test_a_package_that_is_missing_fails_it_with_what_that_takes_away(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As an installation that somebody damaged."""
-    monkeypatch.setattr(command, "version", lambda name: {"numba": "0.1"}.get(name) or version(name))
-    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.setattr(metadata, "version", lambda name: {"numba": "0.1"}.get(name) or version(name))
+    monkeypatch.setitem(command.PROBES, "jinja2", "no_such_module")
     called = call("doctor", "--json")
     assert called.code == 1
     assert "jinja2: needed for --html" in called.err
-    assert called.document["packages"]["jinja2"]["problem"].startswith("does not import")
+    assert called.document["packages"]["jinja2"]["problem"].startswith("its module no_such_module is missing")
     assert called.document["packages"]["numba"]["problem"] == "wanted is >=0.60"
     assert called.document["ok"] is False
+
+
+def test_packages_are_looked_up_and_imported_only_on_demand() -> None:
+    script = (
+        "import sys\nfrom loihi_mmfree.cli.main import main\nsys.argv[1:] = ['doctor']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print([name for name in ('torch', 'brevitas', 'numba', 'transformers') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert "`loihi-mmfree doctor --imports` tries each" in found.stdout
+    assert found.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_on_demand_every_installed_package_is_imported(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that raises and one that ends its process are told apart; the others work."""
+    (tmp_path / "raises.py").write_text("raise OSError('libraised.so: cannot open shared object file')")
+    (tmp_path / "crashes.py").write_text("import os\nos.kill(os.getpid(), 11)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    modules = {name: "json" for name in ("brevitas", "lava-nc", "lm-eval", "numba", "torch", "transformers")}
+    monkeypatch.setattr(command, "PROBES", {**modules, "jinja2": "raises", "greenlet": "crashes"})
+    called = call("doctor", "--imports", "--json")
+    packages = called.document["packages"]
+    assert called.code == 1
+    assert called.document["imported"] is True
+    assert packages["jinja2"]["problem"] == (
+        "does not import: OSError: libraised.so: cannot open shared object file"
+    )
+    assert packages["greenlet"]["problem"] == "does not import: ended by signal 11"
+    assert {name for name, state in packages.items() if state["problem"]} == {"jinja2", "greenlet"}
 
 
 def test_what_others_have_plugged_in_is_named_with_its_package(

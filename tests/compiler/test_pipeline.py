@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from loihi_mmfree.checkpoint import open_checkpoint
+from loihi_mmfree.checkpoint import Checkpoint, open_checkpoint
+from loihi_mmfree.checkpoint.tensors import is_projection
 from loihi_mmfree.compiler import pipeline
 from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.compiler.pipeline import Debugging, compile_checkpoint, compile_graph
@@ -121,6 +123,22 @@ def test_without_a_tokenizer_the_user_is_told_of_random_calibration(tiny_copy: P
     assert len(notices) == 1
     assert "random" in notices[0]
     assert net.tokenizer_path is None
+
+
+def test_every_weight_is_read_once(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: Counter[str] = Counter()
+    tensor = Checkpoint.tensor
+
+    def counted(self: Checkpoint, name: str) -> torch.Tensor:
+        read[name] += 1
+        return tensor(self, name)
+
+    monkeypatch.setattr(Checkpoint, "tensor", counted)
+    checkpoint = open_checkpoint(tiny_checkpoint)
+    compile_graph(checkpoint, CompileConfig(calibration_tokens=64))
+    assert {name: read[name] for name in checkpoint.names() if is_projection(name)} == {
+        name: 1 for name in checkpoint.names() if is_projection(name)
+    }
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12])

@@ -158,3 +158,12 @@ def test_the_scale_learns_where_values_clip():
     gradient = quantizer.scaling.value.grad
     assert gradient is not None
     assert gradient.item() > 0
+
+
+def test_brevitas_own_calibration_mode_finds_the_same_format():
+    from brevitas.graph.calibrate import calibration_mode
+
+    quantizer = ActivationQuantizer("site", 12, 1).eval()
+    with calibration_mode(quantizer):
+        quantizer(torch.tensor([0.25, -3.0]))
+    assert quantizer.scaling.qformat() == calibrated(12, [0.25, -3.0], headroom_bits=1).scaling.qformat()

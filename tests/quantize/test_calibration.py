@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from loihi_mmfree.checkpoint.tensors import is_projection
 from loihi_mmfree.errors import CheckpointError, UsageError
 from loihi_mmfree.fixedpoint.qformat import QFormat
+from loihi_mmfree.fixedpoint.ternary import unpack_ternary
 from loihi_mmfree.quantize import calibration
 from loihi_mmfree.quantize.blocks import load_model, quantizers
 from loihi_mmfree.quantize.calibration import calibrate, calibration_ids, observing
@@ -113,6 +115,26 @@ def test_the_size_of_the_batches_does_not_matter(tiny, windows, default, monkeyp
     again = calibrate(tiny, windows, QuantizationConfig())
     assert again.formats == default.formats
     assert again.maxima == pytest.approx(dict(default.maxima), rel=1e-5)
+
+
+def test_weights_are_quantized_on_the_way_as_upstream_does(tiny, default):
+    assert set(default.projections) == {name for name in tiny.names() if is_projection(name)}
+    for name, found in default.projections.items():
+        weight = tiny.tensor(name)
+        steps = 1.0 / weight.double().abs().mean().float()
+        codes = (weight * steps).round().clamp(-1, 1)
+        assert np.array_equal(unpack_ternary(found.packed, weight.shape[1]), codes.numpy()), name
+        assert np.float32(found.scale) == (1.0 / steps).numpy(), name
+
+
+def test_the_number_of_threads_is_left_as_it_was(tiny, windows):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        calibrate(tiny, windows[:1, :4], QuantizationConfig())
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_single_window_may_have_one_axis(tiny, windows):

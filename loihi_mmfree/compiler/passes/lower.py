@@ -29,7 +29,7 @@ from loihi_mmfree.ir.graph import Graph, Node, Source
 from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, Role, TokenIn
 from loihi_mmfree.ir.synapses import Broadcast, SumSynapse, TernarySynapse
 from loihi_mmfree.loihi2.hardware import ChipSpec
-from loihi_mmfree.quantize.parameters import embedding_table, lower_bounds, ternary_projection
+from loihi_mmfree.quantize.parameters import TernaryMatrix, embedding_table, lower_bounds, ternary_projection
 
 TABLES = {programs.SIGMOID: "tables.sigmoid", programs.RSQRT: "tables.rsqrt"}
 
@@ -40,6 +40,7 @@ def lower(
     formats: Mapping[str, QFormat],
     chip: ChipSpec,
     thresholds: Mapping[str, int] | None = None,
+    projections: Mapping[str, TernaryMatrix] | None = None,
 ) -> Graph:
     """Lower a layer graph whose norms share their statistics.
 
@@ -54,6 +55,8 @@ def lower(
         Rows of weights that exceed its accumulators or axons are split.
     thresholds : mapping site -> int, optional
         Inputs of projections that are smaller, in units of their format, are not sent.
+    projections : mapping name -> TernaryMatrix, optional
+        Weights that are quantized already; all others are read from the checkpoint.
 
     Raises
     ------
@@ -61,7 +64,7 @@ def lower(
         A scale or gain cannot be written as M * 2**-k.
     """
     lowering = _Lowering(graph, checkpoint, formats, chip)
-    lowering.thresholds = thresholds or {}
+    lowering.thresholds, lowering.projections = thresholds or {}, dict(projections or {})
     for node in graph:
         lowering.add(node)
     return Graph(tuple(lowering.nodes), lowering.tensors, chip)
@@ -82,7 +85,7 @@ class _Lowering:
         self.values: dict[Source, Source] = {}
         self.scales: dict[str, float] = {}
         self.packed: dict[Source, NDArray[np.uint8]] = {}
-        self.projections: dict[str, tuple[NDArray[np.int8], float]] = {}
+        self.projections: dict[str, TernaryMatrix] = {}
         self.largest_sums: dict[Source, int] = {}
         self.lower_bounds: NDArray[np.int32] | None = None
         self.thresholds: Mapping[str, int] = {}
@@ -264,12 +267,13 @@ class _Lowering:
     # -- synapses and parameters --------------------------------------------------------------
 
     def _projection(self, node: layers.Projection) -> None:
-        """Pack the weights; the group that reads the projection makes its synapses."""
+        """Take the packed weights; the group that reads the projection makes its synapses."""
         if node.weight not in self.projections:
-            self.projections = {node.weight: ternary_projection(self.checkpoint, node.weight)}
-        codes, scale = self.projections[node.weight]
-        packed = self.packed[node.out()] = pack_ternary(codes[node.first_row : node.first_row + node.size])
-        self.scales[node.name] = scale
+            codes, scale = ternary_projection(self.checkpoint, node.weight)
+            self.projections[node.weight] = TernaryMatrix(pack_ternary(codes), scale)
+        weight = self.projections[node.weight]
+        packed = self.packed[node.out()] = weight.packed[node.first_row : node.first_row + node.size]
+        self.scales[node.name] = weight.scale
         longest = int(nonzero_counts(packed).sum(axis=1, dtype=np.int64).max())
         self.largest_sums[node.out()] = longest * self._input_format(node.out()).max_int
 
