@@ -25,15 +25,19 @@ PACKAGE = "loihi-mmfree"
 PLUG_INS = "loihi_mmfree."
 """What the groups of entry points begin with under which packages of others register what they add."""
 NEEDED_FOR = {
+    "accelerate": "train",
     "brevitas": "compile",
     "greenlet": "run --backend sim --runtime inprocess",
     "huggingface-hub": "compile OWNER/NAME",
     "jinja2": "--html",
     "lava-nc": "run --backend sim",
     "llvmlite": "compiled kernels",
+    "lm-eval": "evaluate by lm-evaluation-harness",
     "numba": "compiled kernels, the first time",
+    "tensorboard": "train --tensorboard",
     "tokenizers": "prompts as text",
     "torch": "compile",
+    "transformers": "train, and the model as a class of transformers",
 }
 """What cannot be done without a package, where that is not nearly everything."""
 PROBES = {"lava-nc": "lava.magma.core.process.process"}
