@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         evaluate,
         inspect,
         load,
+        narrow,
         profile,
         program,
         report,
@@ -57,7 +58,13 @@ if TYPE_CHECKING:
     from loihi_mmfree.cost.board.profiler import Profile
     from loihi_mmfree.net.artifact import Net
     from loihi_mmfree.quantize.config import QuantizationConfig, SiteRule
-    from loihi_mmfree.report.shown import EvaluationReport, GroupProgram, Inspection, NetworkReport
+    from loihi_mmfree.report.shown import (
+        EvaluationReport,
+        GroupProgram,
+        Inspection,
+        NarrowingReport,
+        NetworkReport,
+    )
     from loihi_mmfree.report.vectors.folder import Vectors
     from loihi_mmfree.sim.session.bench import Bench
     from loihi_mmfree.sim.session.chip import DryRun
@@ -84,6 +91,7 @@ __all__ = [
     "LoihiMmfreeError",
     "MeasurementError",
     "MismatchError",
+    "NarrowingReport",
     "Net",
     "NetworkReport",
     "Notice",
@@ -112,6 +120,7 @@ __all__ = [
     "evaluate",
     "inspect",
     "load",
+    "narrow",
     "profile",
     "program",
     "report",
@@ -132,6 +141,7 @@ _TYPES = {
     "EvaluationReport": "report.shown",
     "GroupProgram": "report.shown",
     "Inspection": "report.shown",
+    "NarrowingReport": "report.shown",
     "Net": "net.artifact",
     "NetworkReport": "report.shown",
     "Profile": "cost.board.profiler",

@@ -13,6 +13,8 @@ SEED = 0
 
 WINDOW = 512
 """Tokens of a window of a text that is evaluated."""
+BUDGET_WINDOWS, BUDGET_TRIALS = 40, 40
+"""Windows that formats are judged on, and formats that are tried, at most."""
 
 MEASURABLE_BACKENDS = ("engine", "engine:numpy", "sim", "torch", "torch:cuda", "torch:cpu", "loihi2")
 """What a bench measures: every backend, of the engine also its path over NumPy, of torch a device of its own."""

@@ -21,6 +21,7 @@ OTHER_FORMS = {
 }
 """Settings with a value that is an option of its own."""
 NAMES_ALONE = {
+    "budget_text": "--budget-text",
     "calibration": "--calib",
     "dump_ir": "--dump-ir",
     "checkpoint": "--ckpt",

@@ -23,7 +23,7 @@ CODE = re.compile("`[^`\n]+`")
 OF_OTHER_PROGRAMS = {"checkpoint/hub.py": "hf download"}
 CONFIGS = api.CompileConfig, loihi_mmfree.QuantizationConfig
 SETTINGS = {
-    *(name for each in COMMANDS for name in inspect.signature(getattr(api, each)).parameters),
+    *(name for each in (*COMMANDS, "narrow") for name in inspect.signature(getattr(api, each)).parameters),
     *(field.name for config in CONFIGS for field in dataclasses.fields(config)),
 }
 

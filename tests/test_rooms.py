@@ -25,6 +25,7 @@ FLOORS = (
     ("compiler", "processes", "activity"),
     ("sim", "train"),
     ("evaluate",),
+    ("search",),
     ("cost",),
     ("report",),
     ("api",),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loihi_mmfree.api.chip import chip_extension, chip_host, dry_run, plug_ins
-from loihi_mmfree.api.compiling import compile
+from loihi_mmfree.api.compiling import compile, narrow
 from loihi_mmfree.api.evaluating import evaluate
 from loihi_mmfree.api.networks import AnyNet, load, tokenizer
 from loihi_mmfree.api.recording import activity, require_recordable, save_activity
@@ -46,6 +46,7 @@ __all__ = [
     "evaluate",
     "inspect",
     "load",
+    "narrow",
     "plug_ins",
     "profile",
     "program",

@@ -1,18 +1,24 @@
-"""A checkpoint becomes a network."""
+"""A checkpoint becomes a network, with formats as given or as narrow as a budget allows."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from loihi_mmfree import defaults
 from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.errors import Notice
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.progress import Progress, watched_progress
+
+if TYPE_CHECKING:
+    from loihi_mmfree.report.shown import NarrowingReport
+    from loihi_mmfree.search.narrowing import Trial
 
 
 def compile(
@@ -58,11 +64,12 @@ def compile(
     from loihi_mmfree.quantize.calibration import ids_given
 
     settings = config or CompileConfig()
+    given = ids_given(calibration, checkpoint, settings.calibration_tokens)
     net, notices = compile_checkpoint(
         checkpoint,
         output,
         settings,
-        calibration=ids_given(calibration, checkpoint, settings.calibration_tokens),
+        calibration=None if given is None else given.ids,
         force=force,
         progress=progress or watched_progress(),
         debugging=Debugging(None if dump_ir is None else Path(dump_ir), verify),
@@ -73,3 +80,74 @@ def compile(
         else:
             warnings.warn(notice, Notice, stacklevel=2)
     return net
+
+
+def narrow(
+    checkpoint: str | Path,
+    budget: float,
+    config: CompileConfig | None = None,
+    *,
+    budget_text: str | Path | None = None,
+    budget_windows: int = defaults.BUDGET_WINDOWS,
+    budget_trials: int = defaults.BUDGET_TRIALS,
+    calibration: Sequence[int] | NDArray[np.int64] | Path | None = None,
+    device: str | None = None,
+    progress: Progress | None = None,
+    on_trial: Callable[[Trial], None] | None = None,
+) -> NarrowingReport:
+    """Find the narrowest formats whose integers keep a budget of perplexity; `compile` takes the `config` found.
+
+    Every trial is a network, lowered and proved, whose integers read a text that was not calibrated on; the float
+    model has read it once. First all inputs of projections become as narrow as they can be together; then one kind
+    of site after the other is narrowed by a step, those first behind which most weights lie, and of a kind that
+    cannot be narrowed as a whole both halves of the layers, and so on.
+
+    Parameters
+    ----------
+    checkpoint : str or Path
+        As for `compile`.
+    budget : float
+        Highest perplexity of the integers over that of the float model, less 1: 0.002 is a fifth of a percent. The
+        upper end of the 95 % interval has to keep it.
+    config : CompileConfig, optional
+        Where to start: no site becomes wider.
+    budget_text : str or Path, optional
+        A text file to judge on. By default what of the calibration text lies between the windows calibrated on.
+    budget_windows : int
+        Of 512 tokens of `budget_text`, at most, spread over it.
+    budget_trials : int
+        Formats that are tried, at most.
+    calibration
+        As for `compile`, which has to be given the same.
+    device : str, optional
+        Where the integers run: "cuda", in PyTorch, or "cpu", on the engine; by default a GPU if there is one.
+    progress : callable, optional
+        As for `compile`.
+    on_trial : callable, optional
+        Called with every trial as it ends.
+
+    Raises
+    ------
+    UsageError
+        The formats to start from do not keep the budget, or there is too little text to tell.
+    BackendUnavailableError
+        There is no such device here.
+    """
+    from loihi_mmfree.quantize.calibration import ids_given
+    from loihi_mmfree.report.shown import NarrowingReport
+    from loihi_mmfree.search import opening
+    from loihi_mmfree.search.narrowing import Budget
+
+    settings = config or CompileConfig()
+    found = opening.narrow(
+        checkpoint,
+        settings,
+        Budget(budget, budget_trials),
+        ids_given(calibration, checkpoint, settings.calibration_tokens),
+        None if budget_text is None else Path(budget_text),
+        budget_windows,
+        device,
+        progress or watched_progress(),
+        on_trial or (lambda trial: None),
+    )
+    return NarrowingReport(**vars(found))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from loihi_mmfree.cli.output import JSON_OPTION, print_json, printable, progress
+from loihi_mmfree import defaults
+from loihi_mmfree.cli.output import JSON_OPTION, print_json, print_table, printable, progress, say
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.files import LARGEST_SETTINGS_BYTES, read_text
 from loihi_mmfree.options import on_command_line
@@ -17,6 +20,7 @@ from loihi_mmfree.units import bytes_text
 
 if TYPE_CHECKING:
     from loihi_mmfree.api import CompileConfig
+    from loihi_mmfree.search.narrowing import Trial
 
 
 def compile_command(
@@ -70,6 +74,24 @@ def compile_command(
         "--ternary-scale",
         help="Scale of weights stored ternary already: absmean, as upstream has it, or stored [default: absmean].",
     ),
+    budget: str | None = typer.Option(
+        None,
+        "--budget",
+        metavar="SHARE",
+        help="Find the narrowest formats that lose no more perplexity against the float model: 0.2% or 0.002.",
+    ),
+    budget_text: Path | None = typer.Option(
+        None,
+        "--budget-text",
+        metavar="FILE",
+        help="Judge --budget on this text; by default on what the calibration leaves of its own.",
+    ),
+    budget_windows: int = typer.Option(
+        defaults.BUDGET_WINDOWS, "--budget-windows", help="Windows of 512 tokens of --budget-text, at most."
+    ),
+    budget_trials: int = typer.Option(
+        defaults.BUDGET_TRIALS, "--budget-trials", help="Formats that --budget tries, at most."
+    ),
     force: bool = typer.Option(False, "--force", help="Replace an existing network."),
     dump_ir: Path | None = typer.Option(
         None, "--dump-ir", metavar="DIR", help="Write the graph after every pass."
@@ -92,7 +114,26 @@ def compile_command(
     }
     settings = _settings(config, preset).changed(act_bits, zeros, given)
     notices: list[str] = []
+    if budget is None and budget_text is not None:
+        raise UsageError("`budget_text` is what a budget is judged on; give `budget='0.2%'` as well")
+    if output.exists() and not force:
+        raise UsageError(f"{output} exists; --force replaces a network")
+    found = None
     with progress() as show:
+        if budget is not None:
+            with _saying_trials() as note:
+                found = api.narrow(
+                    checkpoint,
+                    _share(budget),
+                    settings,
+                    budget_text=budget_text,
+                    budget_windows=budget_windows,
+                    budget_trials=budget_trials,
+                    calibration=calib,
+                    progress=show,
+                    on_trial=note,
+                )
+            settings = found.config
         net = api.compile(
             checkpoint,
             output,
@@ -107,6 +148,10 @@ def compile_command(
     seconds = time.perf_counter() - began
     for notice in notices:
         typer.echo(printable(f"notice: {notice}"), err=True)
+    for table in () if found is None else found.tables:
+        print_table(table.title, table.columns, table.rows)
+    for line in () if found is None else found.notes:
+        typer.echo(line)
     size = sum(path.stat().st_size for path in output.iterdir())
     depth, placement = net.manifest["depth_steps"], net.placed.placement
     typer.echo(
@@ -128,8 +173,36 @@ def compile_command(
                 "notices": notices,
                 "checkpoint_sha256": net.manifest["checkpoint_sha256"],
                 "versions": net.manifest["versions"],
+                "narrowing": None if found is None else found.to_dict(),
             }
         )
+
+
+@contextlib.contextmanager
+def _saying_trials() -> Iterator[Callable[[Trial], None]]:
+    """Give what shows a trial as it ends; where the search is ended early, show the narrowest formats so far."""
+    kept: list[str] = []
+
+    def note(trial: Trial) -> None:
+        say(str(trial), err=True)
+        if trial.kept:
+            kept.append(trial.config.to_toml())
+
+    try:
+        yield note
+    except (KeyboardInterrupt, SystemExit):
+        if kept:
+            say(f"ended early; the narrowest formats that kept the budget, for --config:\n{kept[-1]}", err=True)
+        raise
+
+
+def _share(text: str) -> float:
+    """A share as a number, or in percent."""
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        return float(number) / (100 if percent else 1)
+    except ValueError:
+        raise UsageError(f"--budget {text}: give a share of perplexity, as 0.2% or 0.002") from None
 
 
 def _settings(config: Path | None, preset: str | None) -> CompileConfig:

@@ -219,13 +219,10 @@ def run_passes(
     DoesNotFitError
         The chip is too narrow for any network of this shape.
     """
-    lowering = partial(lower, checkpoint=checkpoint, formats=formats, chip=chip)
-    passes: tuple[Pass, ...] = (
-        *LAYER_PASSES,
-        partial(lowering, thresholds=thresholds, projections=projections),
-        narrow_registers,
-        balance_delays,
+    lowering = partial(
+        lower, checkpoint=checkpoint, formats=formats, chip=chip, thresholds=thresholds, projections=projections
     )
+    passes: tuple[Pass, ...] = (*LAYER_PASSES, lowering, narrow_registers, balance_delays)
     graph = layer_graph(checkpoint.config)
     _check_sites(sites(graph), formats)
     if observe is not None:

@@ -70,6 +70,18 @@ Encode = Callable[[Opened], Input]
 """Makes of a file that was read what a model reads."""
 
 
+def plain_text(path: Path, option: str) -> str:
+    """Return a text as it is evaluated; `option` names the file in errors.
+
+    Raises
+    ------
+    UsageError
+        It cannot be read.
+    """
+    content = read_text(path, LARGEST_TEXT_BYTES, option).removeprefix("\ufeff")
+    return content.replace("\r\n", "\n").replace("\r", "\n").replace("<unk>", "unk")
+
+
 def read_text_file(path: Path, windows: Windows) -> Encode:
     """Read a text; a byte order mark is no part of it, and every end of line is a line feed.
 
@@ -78,13 +90,12 @@ def read_text_file(path: Path, windows: Windows) -> Encode:
     UsageError
         It cannot be read; or, from what is returned, it is too short, or its tokens are not the model's.
     """
-    content = read_text(path, LARGEST_TEXT_BYTES, "`text`").removeprefix("\ufeff")
-    plain = content.replace("\r\n", "\n").replace("\r", "\n").replace("<unk>", "unk")
+    plain = plain_text(path, "`text`")
 
     def encode(opened: Opened) -> Input:
         ids = opened.tokenizer.encode(plain, special_tokens=False)
         items = windows.cut(ids)
-        _check_vocabulary(items, opened.vocab_size)
+        check_vocabulary(items, opened.vocab_size)
         protocol = {
             "window": windows.window,
             "stride": windows.step,
@@ -118,13 +129,19 @@ def read_task_file(path: Path, limit: int | None = None) -> Encode:
 
     def encode(opened: Opened) -> Input:
         items = task.items(opened.tokenizer)
-        _check_vocabulary(items, opened.vocab_size)
+        check_vocabulary(items, opened.vocab_size)
         return Input(TASK, str(path), protocol, items, task)
 
     return encode
 
 
-def _check_vocabulary(items: Sequence[Item], vocab_size: int) -> None:
+def check_vocabulary(items: Sequence[Item], vocab_size: int) -> None:
+    """Refuse tokens that the model has not.
+
+    Raises
+    ------
+    UsageError
+    """
     texts = [text for item in items for text in item.texts]
     wrong = sorted({int(token) for text in texts for token in text.ids[text.ids >= vocab_size]})
     if wrong:

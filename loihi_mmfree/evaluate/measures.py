@@ -150,14 +150,26 @@ def measure_text(windows: Sequence[Sums]) -> Perplexity:
     return Perplexity(perplexity(loss), (perplexity(low), perplexity(high)), loss, right, tokens, len(windows))
 
 
+def mean_difference(differences: Sequence[float], tokens: Sequence[int]) -> tuple[float, Interval]:
+    """Return the mean difference in loss of a token, in nats, and its interval by resampling windows.
+
+    Parameters
+    ----------
+    differences : sequence of float
+        Of the loss of each window.
+    tokens : sequence of int
+        Predicted tokens of each window.
+    """
+    drawn = resampled_sums(np.array([*zip(differences, tokens, strict=True)]))
+    return math.fsum(differences) / sum(tokens), interval(drawn[:, 0] / drawn[:, 1])
+
+
 def compare_text(windows: Sequence[Sums]) -> PairedPerplexity:
     """Return how the integers differ from the float model on windows that both have read."""
     tokens = sum(each.tokens for each in windows)
     pairs = [each.beside for each in windows if each.beside is not None]
     differences = [each.loss - pair.loss for each, pair in zip(windows, pairs, strict=True)]
-    mean = math.fsum(differences) / tokens
-    drawn = resampled_sums(np.array([*zip(differences, (each.tokens for each in windows), strict=True)]))
-    low, high = interval(drawn[:, 0] / drawn[:, 1])
+    mean, (low, high) = mean_difference(differences, [each.tokens for each in windows])
     return PairedPerplexity(
         relative=math.expm1(mean),
         relative_interval=(math.expm1(low), math.expm1(high)),

@@ -11,6 +11,7 @@ from loihi_mmfree.checkpoint import open_checkpoint
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.evaluate.readers import BackendReader, BatchReader, FloatReader
 from loihi_mmfree.evaluate.scorer import ReadingScorer, Scorer
+from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.net.artifact import Net, load_net, network_sha256
 from loihi_mmfree.net.folder import MANIFEST
 from loihi_mmfree.sim.backend import Backend
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 MOST_ENGINES = 8
 """Engines that read at the same time at most, each with its share of the processors."""
 INTEGERS, FLOAT = "integers", "float"
+GRAPH_BACKENDS = ("engine", "torch")
+"""What runs a lowered graph as it is, with no network around it."""
 
 
 @dataclass(frozen=True)
@@ -131,19 +134,18 @@ def open_model(
 def _open_net(net: Net, checkpoint: str | Path | None, backend: str | None, device: str | None) -> Opened:
     tokenizer = _tokenizer(net.tokenizer_path, net.path)
     compiled = None if checkpoint is None else _checkpoint_of(net, checkpoint)
-    name = backend or _default_backend(device)
-    # Others than torch compute on the processor anyway, and refuse the name of another device.
-    place = str(_device(device)) if name == "torch" else None if device == "cpu" else device
-    choice = Choice(backend=name, device=place)
+    choice = choose(backend, device)
     prepare(choice)
-    reader, computed_by = _net_reader(net, choice)
+    if choice.backend in GRAPH_BACKENDS:
+        reader, computed_by = graph_reader(net.graph, choice)
+    else:
+        reader, computed_by = BackendReader([open_backend(net, choice)]), str(choice)
     about = Model(str(net.path), INTEGERS, network_sha256(net.path), computed_by)
     if compiled is None:
         return Opened(ReadingScorer(reader), tokenizer, net.vocab_size, about, backend=reader.backend)
-    beside = _device(place if name == "torch" else "cpu")
-    reference = Model(str(checkpoint), FLOAT, compiled.sha256(), f"PyTorch, {beside.type}")
-    scorer = ReadingScorer(reader, FloatReader(_float_model(compiled, beside)))
-    return Opened(scorer, tokenizer, net.vocab_size, about, reference, reader.backend)
+    beside, place = float_reader(compiled, choice)
+    reference = Model(str(checkpoint), FLOAT, compiled.sha256(), f"PyTorch, {place.type}")
+    return Opened(ReadingScorer(reader, beside), tokenizer, net.vocab_size, about, reference, reader.backend)
 
 
 def _checkpoint_of(net: Net, checkpoint: str | Path) -> Checkpoint:
@@ -158,20 +160,39 @@ def _checkpoint_of(net: Net, checkpoint: str | Path) -> Checkpoint:
     return opened
 
 
-def _net_reader(net: Net, choice: Choice) -> tuple[BackendReader | BatchReader, str]:
-    """What reads a network, and its name."""
+def choose(backend: str | None, device: str | None) -> Choice:
+    """Return what runs the integers: by default torch where there is a GPU, else the engine.
+
+    Raises
+    ------
+    BackendUnavailableError
+        There is no such device here.
+    """
+    name = backend or _default_backend(device)
+    # Others than torch compute on the processor anyway, and refuse the name of another device.
+    place = str(_device(device)) if name == "torch" else None if device == "cpu" else device
+    return Choice(backend=name, device=place)
+
+
+def float_reader(checkpoint: Checkpoint, choice: Choice) -> tuple[FloatReader, torch.device]:
+    """Return the float model beside what runs the integers, and where it computes."""
+    place = _device(choice.device if choice.backend == "torch" else "cpu")
+    return FloatReader(_float_model(checkpoint, place)), place
+
+
+def graph_reader(graph: Graph, choice: Choice) -> tuple[BackendReader | BatchReader, str]:
+    """Return what reads a lowered graph, on a backend of `GRAPH_BACKENDS`, and its name."""
     if choice.backend == "torch":
         from loihi_mmfree.sim.batched.engine import BatchedEngine, open_device
 
-        return BatchReader(BatchedEngine(net.graph, open_device(choice.device))), str(choice)
-    if choice.backend != "engine":
-        return BackendReader([open_backend(net, choice)]), str(choice)
+        return BatchReader(BatchedEngine(graph, open_device(choice.device))), str(choice)
+    from loihi_mmfree.sim.engine.compiled import FastEngine
     from loihi_mmfree.sim.engine.team import available_threads
 
     threads = max(1, available_threads() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     count = min(threads, MOST_ENGINES)
     # Texts are independent: so many engines are faster than one with as many threads, which wait for each other.
-    engines = [open_backend(net, choice, threads=threads // count) for _ in range(count)]
+    engines = [FastEngine(graph, strict=True, threads=threads // count) for _ in range(count)]
     return BackendReader(engines), f"{choice}, {counted(threads, 'thread')}"
 
 

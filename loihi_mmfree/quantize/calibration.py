@@ -69,6 +69,55 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Observed:
+    """What a text brought to every site: enough to choose formats of any width.
+
+    Parameters
+    ----------
+    config : QuantizationConfig
+        How formats are chosen.
+    scalings : mapping of str to CalibratedScaling
+        What was seen at each site.
+    projections : mapping of str to TernaryMatrix
+        The weights as they were quantized on the way, by upstream's name.
+    tokens : int
+        Number of tokens read.
+    """
+
+    config: QuantizationConfig
+    scalings: Mapping[str, CalibratedScaling]
+    projections: Mapping[str, TernaryMatrix]
+    tokens: int
+
+    @property
+    def bits(self) -> Mapping[str, int]:
+        """The width of each site in the configuration."""
+        return {site: each.bits for site, each in self.scalings.items()}
+
+    def calibration(self, bits: Mapping[str, int] | None = None) -> Calibration:
+        """Return the formats, of the widths in the configuration or of others.
+
+        Raises
+        ------
+        CheckpointError
+            A site saw values that are not finite; the message names it.
+        """
+        widths = bits or self.bits
+        for each in self.scalings.values():
+            each.qformat()
+        formats = {site: each.suiting_format(widths[site]) for site, each in self.scalings.items()}
+        thresholds = {site: each.suiting_threshold(formats[site]) for site, each in self.scalings.items()}
+        return Calibration(
+            self.config,
+            formats,
+            {site: each.maximum.item() for site, each in self.scalings.items()},
+            {site: threshold for site, threshold in thresholds.items() if threshold},
+            self.projections,
+            self.tokens,
+        )
+
+
+@dataclass(frozen=True)
 class CalibrationIds:
     """Token ids to calibrate with.
 
@@ -80,11 +129,14 @@ class CalibrationIds:
         Where they come from, for reports.
     warning : str or None
         What the user should know about them.
+    between : tuple of int64 array
+        What of the text lies between the windows and behind them.
     """
 
     ids: NDArray[np.int64]
     source: str
     warning: str | None = None
+    between: tuple[NDArray[np.int64], ...] = ()
 
 
 def calibrate(
@@ -93,7 +145,17 @@ def calibrate(
     config: QuantizationConfig,
     progress: Callable[[int, int], None] | None = None,
 ) -> Calibration:
-    """Choose the format of every site from what a text brings there.
+    """Choose the format of every site from what a text brings there: see `observe`."""
+    return observe(checkpoint, ids, config, progress).calibration()
+
+
+def observe(
+    checkpoint: Checkpoint,
+    ids: NDArray[np.integer[Any]],
+    config: QuantizationConfig,
+    progress: Callable[[int, int], None] | None = None,
+) -> Observed:
+    """Take note of what a text brings to every site, from which formats are chosen.
 
     Inputs of projections take the format with the least squared error, all other sites the one that covers the
     largest magnitude with headroom, unless a rule of the configuration says otherwise. Weights are ternary,
@@ -157,14 +219,7 @@ def calibrate(
                 head.lm_head.quantized_input(head.norm(batch))
         finish(head, total)
     config.require_matches(found)
-    return Calibration(
-        config,
-        {site: each.qformat() for site, each in found.items()},
-        {site: each.maximum.item() for site, each in found.items()},
-        {site: each.threshold for site, each in found.items() if each.threshold},
-        projections,
-        windows.numel(),
-    )
+    return Observed(config, found, projections, windows.numel())
 
 
 @contextmanager
@@ -262,19 +317,19 @@ def calibration_ids(
     source = "built-in text" if text is None else "given text"
     tokenizer = Tokenizer(tokenizer_path)
     ids = tokenizer.encode(_built_in_text() if text is None else text)
-    windows = _spread_windows(_checked_windows(np.array(ids), vocab_size)[0], tokens)
+    windows, between = _spread_windows(_checked_windows(np.array(ids), vocab_size)[0], tokens)
     padding = (
         f"{vocab_size - tokenizer.size} of the model's {vocab_size} tokens have no text in the tokenizer"
         if tokenizer.size < vocab_size
         else None
     )
-    return CalibrationIds(windows, source, padding)
+    return CalibrationIds(windows, source, padding, between)
 
 
 def ids_given(
     given: Sequence[int] | NDArray[np.int64] | Path | None, checkpoint: str | Path, tokens: int
-) -> NDArray[np.int64] | None:
-    """Return what the user gave to calibrate on as token ids; None if nothing.
+) -> CalibrationIds | None:
+    """Return what the user gave to calibrate on; None if nothing.
 
     Parameters
     ----------
@@ -290,28 +345,36 @@ def ids_given(
     UsageError
         The file cannot be read.
     """
+    if given is None:
+        return None
     if not isinstance(given, Path):
-        return None if given is None else np.asarray(given)
+        return CalibrationIds(np.asarray(given), "given ids")
     opened = open_checkpoint(checkpoint)
     if given.suffix == ".npy":
         try:
-            return parse_npy(read_regular(given, LARGEST_CALIBRATION_BYTES))
+            return CalibrationIds(parse_npy(read_regular(given, LARGEST_CALIBRATION_BYTES)), str(given))
         except (OSError, ValueError) as error:
             raise UsageError(f"`calibration` {given}: cannot be read: {error}") from error
     text = read_text(given, LARGEST_CALIBRATION_BYTES, "`calibration`")
-    return calibration_ids(opened.tokenizer_path, opened.config.vocab_size, tokens, text).ids
+    return calibration_ids(opened.tokenizer_path, opened.config.vocab_size, tokens, text)
 
 
 def _built_in_text() -> str:
     return resources.files("loihi_mmfree").joinpath("data/calibration.txt").read_text(encoding="utf-8")
 
 
-def _spread_windows(ids: NDArray[np.int64], tokens: int) -> NDArray[np.int64]:
-    """Return [W, T] windows of WINDOW tokens, or a single shorter one, spread evenly over the ids."""
+def _spread_windows(
+    ids: NDArray[np.int64], tokens: int
+) -> tuple[NDArray[np.int64], tuple[NDArray[np.int64], ...]]:
+    """Return windows [W, T] of WINDOW tokens, or a shorter one, spread evenly over the ids, and what is left."""
     length = min(WINDOW, tokens, ids.size)
     count = min(tokens, ids.size) // length
     starts = np.linspace(0, ids.size - length, count).astype(np.int64)
-    return np.stack([ids[start : start + length] for start in starts])
+    ends = [*starts[1:], ids.size]
+    between = (ids[start + length : end] for start, end in zip(starts, ends, strict=True))
+    return np.stack([ids[start : start + length] for start in starts]), tuple(
+        each for each in between if each.size
+    )
 
 
 def _random_ids(vocab_size: int, tokens: int) -> CalibrationIds:

@@ -197,18 +197,23 @@ class CalibratedScaling(ParameterScaling):
         self.collect_stats_steps = 0
         maximum = self.maximum.item()
         if -math.inf < maximum <= LARGEST_MAXIMUM:
-            self.set_format(self._chosen_format(maximum))
-            if self.zeros:
-                # The least integer above what that share of the values does not exceed.
-                self.threshold = 1 + math.floor(
-                    covered_magnitude(self.histogram, self.zeros) * 2.0 ** self.qformat().frac
-                )
+            chosen = self.suiting_format(self.bits)
+            self.set_format(chosen)
+            self.threshold = self.suiting_threshold(chosen)
 
-    def _chosen_format(self, maximum: float) -> QFormat:
+    def suiting_format(self, bits: int) -> QFormat:
+        """Return the format of a width, this one's or another, that suits what was seen."""
+        maximum = self.maximum.item()
         if self.method == "percentile":
             maximum = min(maximum, covered_magnitude(self.histogram, self.percentile / 100))
-        covering = covering_format(self.bits, maximum, self.headroom_bits)
+        covering = covering_format(bits, maximum, self.headroom_bits)
         return least_squares_format(self.histogram, covering) if self.method == "least_squares" else covering
+
+    def suiting_threshold(self, qformat: QFormat) -> int:
+        """Return the least integer of a format above what the share of zeros does not exceed; 0 without one."""
+        if not self.zeros:
+            return 0
+        return 1 + math.floor(covered_magnitude(self.histogram, self.zeros) * 2.0**qformat.frac)
 
     def set_format(self, qformat: QFormat) -> None:
         """Take a format of the same width instead of a calibration."""

@@ -13,11 +13,13 @@ from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.place.traffic import Traffic, traffic
 from loihi_mmfree.report.document import Report, build_report
 from loihi_mmfree.report.evaluation import evaluation_notes, evaluation_tables
+from loihi_mmfree.report.narrowing import narrowing_notes, narrowing_table
 from loihi_mmfree.report.pages.page import evaluation_page, inspect_page, report_page
 from loihi_mmfree.report.program import NodeProgram, describe_program
 from loihi_mmfree.report.program_text import program_lines, shortened
 from loihi_mmfree.report.summary import Summary, summarize
 from loihi_mmfree.report.tables import TerminalTable, notes, tables
+from loihi_mmfree.search.narrowing import Narrowing
 from loihi_mmfree.text import counted
 
 _FRAME = '<iframe srcdoc="{page}" style="width: 100%; height: 40rem; border: 0"></iframe>'
@@ -87,6 +89,26 @@ class EvaluationReport(Evaluation):
         lines = [f"<EvaluationReport of {self.model.path} on {self.path}>"]
         lines += ["  ".join(row) for table in self.tables for row in (table.columns, *table.rows)]
         return "\n".join(lines)
+
+
+@dataclass(frozen=True, repr=False)
+class NarrowingReport(Narrowing):
+    """The narrowest formats that keep a budget, and every trial, as text and as data."""
+
+    @property
+    def tables(self) -> tuple[TerminalTable, ...]:
+        """Every trial as a table of text."""
+        return (narrowing_table(self),)
+
+    @property
+    def notes(self) -> list[str]:
+        """How it was judged."""
+        return narrowing_notes(self)
+
+    def __repr__(self) -> str:
+        (table,) = self.tables
+        lines = ("  ".join(row) for row in (table.columns, *table.rows))
+        return "\n".join([f"<NarrowingReport: {table.title}>", *lines])
 
 
 @dataclass(frozen=True, repr=False)

@@ -22,7 +22,8 @@ from loihi_mmfree.net.artifact import Net
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "tests" / "data" / "user_script.py"
 FUNCTIONS = (
-    "compile", "load", "run", "stream", "compare", "evaluate", "inspect", "report", "activity", "bench", "profile",
+    "compile", "narrow", "load", "run", "stream", "compare", "evaluate", "inspect", "report", "activity", "bench",
+    "profile",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.net.artifact import Net
 
 MAIN = "from loihi_mmfree.cli.main import main\n"
@@ -69,6 +70,32 @@ def test_ctrl_c_while_the_prompt_is_read(tiny_net: Net, backend: str) -> None:
     code = SAYS_WHEN_IT_READS.format(module=module, network=network)
     ids = ",".join(["1,2,3,4"] * 12_000)
     interrupt(start(code, "run", tiny_net.path, *BACKENDS[backend], "--ids", ids, "-n", 0))
+
+
+@pytest.mark.slow
+def test_a_search_that_is_ended_shows_the_narrowest_formats_that_kept_the_budget(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    code = """
+import signal
+from loihi_mmfree.search.judge import Judge
+judge = Judge.judge
+def ending(self, bits):
+    if min(bits.values()) < 8:
+        signal.raise_signal(signal.SIGINT)
+    return judge(self, bits)
+Judge.judge = ending
+"""
+    text = tmp_path / "text.txt"
+    text.write_text("It was a dark night, and the rain fell on the roofs of the town. " * 60)
+    options = ("--budget", "3%", "--budget-text", text)
+    process = start(code, "compile", tiny_checkpoint, "-o", tmp_path / "net", *options)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    _, shown = err.decode().split("for --config:\n")
+    settings = CompileConfig.from_toml(shown.split("interrupted;")[0], "stderr")
+    assert [(rule.match, rule.bits) for rule in settings.quantization.sites] == [("*.input", 8)]
+    assert list(tmp_path.iterdir()) == [text]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

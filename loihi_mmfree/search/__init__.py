@@ -1,0 +1,1 @@
+"""Formats found by measuring: the narrowest ones whose integers keep a budget of perplexity."""
