@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-BACKENDS = ("sim", "engine", "torch", "loihi2")
+BACKENDS = ("sim", "engine", "torch", "rtl", "loihi2")
 GRANULARITIES = ("operator", "block", "network")
 RUNTIMES = ("inprocess", "stock")
 KERNELS = ("compiled", "numpy")
@@ -16,7 +16,7 @@ WINDOW = 512
 BUDGET_WINDOWS, BUDGET_TRIALS = 40, 40
 """Windows that formats are judged on, and formats that are tried, at most."""
 
-MEASURABLE_BACKENDS = ("engine", "engine:numpy", "sim", "torch", "torch:cuda", "torch:cpu", "loihi2")
+MEASURABLE_BACKENDS = ("engine", "engine:numpy", "sim", "torch", "torch:cuda", "torch:cpu", "rtl", "loihi2")
 """What a bench measures: every backend, of the engine also its path over NumPy, of torch a device of its own."""
 BENCH_BACKENDS = ("engine",)
 BENCH_GRANULARITIES = ("block",)

@@ -20,7 +20,7 @@ from loihi_mmfree.options import COMMANDS, on_command_line
 PACKAGE = Path(loihi_mmfree.__file__).parent
 OPTION = re.compile(r"(?<![\w-])--(?:[a-z][a-z-]*|$)")
 CODE = re.compile("`[^`\n]+`")
-OF_OTHER_PROGRAMS = {"checkpoint/hub.py": "hf download"}
+OF_OTHER_PROGRAMS = {"checkpoint/hub.py": "hf download", "rtl/simulator/toolchain.py": "verilator_bin"}
 CONFIGS = api.CompileConfig, loihi_mmfree.QuantizationConfig
 SETTINGS = {
     *(name for each in (*COMMANDS, "narrow") for name in inspect.signature(getattr(api, each)).parameters),

@@ -31,9 +31,9 @@ def compare(
         Where it was compiled from.
     lava : bool
         Also run the operator graph on Lava.
-    backend : {"sim", "engine", "torch", "loihi2"}, optional
-        Also hold the logits of this one against the golden ones: of tokens read together, and after a reset one
-        by one.
+    backend : {"sim", "engine", "torch", "rtl", "loihi2"}, optional
+        Also hold every message of this one against the engine's, if it shows them, and its logits against the
+        golden ones: of tokens read together, and after a reset one by one.
     """
     from loihi_mmfree.sim.session.compare import compare_net
 

@@ -83,8 +83,8 @@ def run(
         Text, or token ids.
     new_tokens : int
         Generate at most so many.
-    backend : {"sim", "engine", "torch", "loihi2"}
-        Lava's CPU simulation, the integer engine, the same integers in PyTorch, or the chip.
+    backend : {"sim", "engine", "torch", "rtl", "loihi2"}
+        Lava's CPU simulation, the integer engine, the same integers in PyTorch, the core in RTL, or the chip.
     granularity : {"operator", "block", "network"}
         How much of the network one Lava process holds.
     runtime : {"inprocess", "stock"}

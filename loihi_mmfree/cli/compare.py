@@ -18,11 +18,11 @@ def compare(
     ),
     lava: bool = typer.Option(True, "--lava/--no-lava", help="Also run the operator graph on Lava."),
     backend: str | None = typer.Option(
-        None, "--backend", help="Also hold the logits of this backend against the golden ones: see `run`."
+        None, "--backend", help="Also compare a backend of `run`: every message if it shows them, and the logits."
     ),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Compare float, integers, engine and Lava on the golden input; name the first message that differs."""
+    """Compare float, integers, engine, Lava and others on golden input; name the first message that differs."""
     from loihi_mmfree import api
 
     found = api.compare(net, checkpoint, lava=lava, backend=backend)

@@ -26,7 +26,8 @@ def run(
     backend: str = typer.Option(
         defaults.BACKEND,
         "--backend",
-        help="sim (Lava on this machine), engine (integers without Lava), torch (the same on a GPU) or loihi2.",
+        help="sim (Lava on this machine), engine (integers without Lava), torch (the same on a GPU), rtl (the "
+        "generated core, simulated) or loihi2.",
     ),
     prompt: str | None = typer.Option(None, "--prompt", help="Prompt as text."),
     ids: str | None = typer.Option(None, "--ids", help="Prompt as token ids: 1,2,3."),
@@ -120,6 +121,8 @@ def run(
         kept = api.save_activity(net, result.activity)
         typer.echo(f"activity of {result.activity.tokens} tokens: {kept}", err=True)
     typer.echo(_speed(result), err=True)
+    if result.cycles_per_token is not None:
+        typer.echo(f"{result.cycles_per_token:.0f} clock cycles a token (counted in RTL simulation)", err=True)
     if measured is not None:
         print_profile(measured)
     if as_json:
@@ -167,6 +170,7 @@ def _document(backend: str, granularity: str, runtime: str, result: RunResult) -
         "steps": result.steps,
         "saturations": result.saturations,
         "overflows": result.overflows,
+        "cycles": result.cycles,
         "peak_rss_mb": peak_rss_mb(),
         "versions": api.versions(),
     }

@@ -33,7 +33,7 @@ class Closable(Protocol):
 
 
 class Backend(Closable, Protocol):
-    """What runs a network: the engine, Lava's simulation, or a chip.
+    """What runs a network: the engine, Lava's simulation, a core in RTL, or a chip.
 
     What is to be told of its messages is an `activity.observer.Observer`, given once when it is opened; a backend
     refuses what it cannot observe, by name. Implementations inherit from this class.
@@ -50,6 +50,11 @@ class Backend(Closable, Protocol):
     @property
     def counters(self) -> Counters:
         """Saturations and overflows so far."""
+
+    @property
+    def cycles(self) -> int | None:
+        """Clock cycles so far of the hardware that it simulates; None where there is no clock."""
+        return None
 
     def read(self, ids: NDArray[np.int64], take: TakeLogits | None = None) -> NDArray[np.int32]:
         """Read tokens, whose state is kept, and return the logits after the last.

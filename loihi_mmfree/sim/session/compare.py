@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from loihi_mmfree.fixedpoint.tables import rsqrt_table, sigmoid_table
 from loihi_mmfree.ir.graph import Graph, Source
 from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, Role, logits_output
 from loihi_mmfree.net.artifact import Net, altered_tensors
+from loihi_mmfree.sim.backend import Backend
 from loihi_mmfree.sim.session.opening import Choice, open_backend
 from loihi_mmfree.untrusted import some_of
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from loihi_mmfree.checkpoint import Checkpoint
 
 Messages = Mapping[str, NDArray[np.int32]]
+
+SHOW_MESSAGES = ("sim", "engine", "rtl")
+"""Backends that show every message."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +170,7 @@ def compare_net(
     lava : bool
         Also run the operator graph on Lava's simulation.
     backend : str, optional
-        Also hold the logits of this one against the golden ones.
+        Also hold this one against the engine and the golden logits.
 
     Returns
     -------
@@ -184,9 +189,9 @@ def compare_net(
         recompiled, deviations = _against_checkpoint(net, checkpoint, ids, messages)
         stages += recompiled
     if lava:
-        stages.append(_against_lava(net, ids, messages, order))
+        stages.append(_against("Lava", partial(open_backend, net, Choice("sim")), ids, messages, order))
     if backend is not None:
-        stages += _against_backend(net, backend, ids, golden)
+        stages += _against_backend(net, backend, ids, messages, golden, order)
     return Comparison(tuple(stages), deviations)
 
 
@@ -198,28 +203,36 @@ def _against_specified_tables(graph: Graph) -> Stage:
     return Stage("tables = specification", len(keys), tuple(map(Difference, wrong)))
 
 
-def _against_lava(net: Net, ids: NDArray[np.int64], messages: Messages, order: list[str]) -> Stage:
-    from loihi_mmfree.sim.lava.network import LavaNetwork
-
+def _against(
+    name: str, backend: Callable[..., Backend], ids: NDArray[np.int64], messages: Messages, order: list[str]
+) -> Stage:
+    """Hold every message of a backend against the engine's."""
     pieces: dict[str, list[NDArray[np.int32]]] = {}
 
     def keep(source: Source, values: Integers) -> None:
         pieces.setdefault(str(source), []).append(values.astype(np.int32))
 
-    with LavaNetwork(net.graph, observer=Observer(values=keep)) as network:
+    with backend(observer=Observer(values=keep)) as network:
         network.read(ids)
     found = {key: np.concatenate(each) for key, each in pieces.items()}
-    return compare_messages("Lava = engine", messages, found, order)
+    return compare_messages(f"{name} = engine", messages, found, order)
 
 
-def _against_backend(net: Net, backend: str, ids: NDArray[np.int64], golden: Messages) -> list[Stage]:
-    """The logits of tokens that are read together, as a prompt, and one by one, as when they are generated."""
+def _against_backend(
+    net: Net, backend: str, ids: NDArray[np.int64], messages: Messages, golden: Messages, order: list[str]
+) -> list[Stage]:
+    """Every message, if it shows them, and the logits of tokens read together and one by one.
+
+    As a prompt is read, and as tokens are that are generated.
+    """
+    opening = partial(open_backend, net, Choice(backend))
+    stages = [_against(backend, opening, ids, messages, order)] if backend in SHOW_MESSAGES else []
     logits = str(logits_output(net.graph).inputs[0])
-    with open_backend(net, Choice(backend)) as opened:
+    with opening() as opened:
         together = opened.process(ids)
         opened.reset()
         alone = np.stack([opened.read(ids[token : token + 1]) for token in range(len(ids))])
-    return [
+    return stages + [
         compare_messages(f"{backend}, {how} = golden messages", golden, {logits: found}, [logits])
         for how, found in (("tokens together", together), ("tokens one by one", alone))
     ]

@@ -55,6 +55,8 @@ class RunResult:
         Time steps simulated; the engine, which has none, counts one for a token.
     saturations, overflows : int
         Values clamped where that is meant, and values that did not fit, which must be none.
+    cycles : int, optional
+        Clock cycles of simulated hardware, all tokens together; None for a backend without a clock.
     logits : int32 array [T, V], optional
         Of those positions, if asked for.
     activity : Activity, optional
@@ -71,6 +73,7 @@ class RunResult:
     steps: int
     saturations: int
     overflows: int
+    cycles: int | None = None
     logits: NDArray[np.int32] | None = field(default=None, compare=False)
     activity: Activity | None = None
 
@@ -78,6 +81,11 @@ class RunResult:
     def ids(self) -> tuple[int, ...]:
         """The tokens that were read: row t of the logits is after reading ids[t]."""
         return (*self.prompt_ids, *self.new_ids[:-1])
+
+    @property
+    def cycles_per_token(self) -> float | None:
+        """Clock cycles of a token that was read, in the mean."""
+        return None if self.cycles is None else self.cycles / len(self.ids)
 
     @property
     def prefill_tokens_per_s(self) -> float:
@@ -177,7 +185,7 @@ class TokenStream(Closable, Iterator[Token]):
         self._new_ids: list[int] = []
         self._text: list[str] = []
         self._prefill_seconds = self._decode_seconds = 0.0
-        self._ended: tuple[int, Counters] | None = None
+        self._ended: tuple[int, Counters, int | None] | None = None
         self._tokens = self._generate()
         self._closed = False
 
@@ -204,7 +212,7 @@ class TokenStream(Closable, Iterator[Token]):
             return
         try:
             # What the backend forgets when it is closed.
-            self._ended = self._backend.steps, self._backend.counters
+            self._ended = self._backend.steps, self._backend.counters, self._backend.cycles
         finally:
             self._release()
 
@@ -233,7 +241,7 @@ class TokenStream(Closable, Iterator[Token]):
         self.close()
         if self._ended is None:
             raise SimulationError("the run failed and has no result; begin another")
-        steps, counters = self._ended
+        steps, counters, cycles = self._ended
         return RunResult(
             prompt_ids=tuple(self._prompt.tolist()),
             new_ids=tuple(self._new_ids),
@@ -245,6 +253,7 @@ class TokenStream(Closable, Iterator[Token]):
             steps=steps,
             saturations=counters.saturations,
             overflows=counters.overflows,
+            cycles=cycles,
             logits=self._logits(),
         )
 

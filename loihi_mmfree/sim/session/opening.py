@@ -19,8 +19,8 @@ class Choice:
 
     Parameters
     ----------
-    backend : {"sim", "engine", "torch", "loihi2"}
-        Lava's CPU simulation, the integer engine, the same integers in PyTorch, or the chip.
+    backend : {"sim", "engine", "torch", "rtl", "loihi2"}
+        Lava's CPU simulation, the integer engine, the same integers in PyTorch, the core in RTL, or the chip.
     granularity : {"operator", "block", "network"}
         How much of the network one Lava process holds.
     runtime : {"inprocess", "stock"}
@@ -112,6 +112,10 @@ def open_backend(net: Net, choice: Choice, observer: Observer = NOBODY, threads:
         from loihi_mmfree.sim.batched.engine import BatchedEngine, open_device
 
         return BatchedEngine(net.graph, open_device(choice.device), observer)
+    if choice.backend == "rtl":
+        from loihi_mmfree.sim.rtl import RtlCore
+
+        return RtlCore(net.graph, observer=observer)
     from loihi_mmfree.sim.session.chip import open_chip
 
     observer.require(set(), "a chip", "use the engine, or sim at operator granularity")

@@ -11,14 +11,11 @@ that were not used for long are removed.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import stat
-import uuid
 import warnings
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
@@ -27,11 +24,9 @@ import llvmlite.binding as llvm
 from platformdirs import user_cache_path
 
 from loihi_mmfree.errors import Notice
-from loihi_mmfree.files import open_regular
+from loihi_mmfree.private_folder import PrivateFolder
 
 _KERNELS = Path(__file__).parents[1]
-_DIGEST_BYTES = hashlib.sha256().digest_size
-LARGEST_OBJECT_BYTES = 2**28
 MOST_OBJECTS = 200
 """Kept on disk. A network needs two or three; those that were used least lately go first."""
 _SETTINGS = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX", "NUMBA_OPT", "NUMBA_LOOP_VECTORIZE")
@@ -98,7 +93,7 @@ def kept_object(wanted: str, make: Callable[[], bytes]) -> bytes:
     parts = [source_digest(), llvmlite.__version__, llvm.get_process_triple(), *processor(), *settings, wanted]
     name = f"{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()}.o"
     try:
-        folder = _PrivateFolder(cache_folder())
+        folder = PrivateFolder(cache_folder(), ".o", MOST_OBJECTS)
     except OSError as error:
         _tell(error)
         return make()
@@ -137,76 +132,3 @@ def cache_folder() -> Path:
     """Return where objects are kept."""
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     return Path(chosen) / "loihi-mmfree" if chosen else user_cache_path("loihi-mmfree", appauthor=False)
-
-
-class _PrivateFolder:
-    """An open folder that is the user's own and nobody else's.
-
-    Parameters
-    ----------
-    path : Path
-        Made if it is not there.
-
-    Raises
-    ------
-    OSError
-        It cannot be made or opened, is a link, belongs to somebody else, or others may read or write it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        found = os.fstat(self._handle)
-        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-            self.close()
-            raise OSError(errno.EACCES, "it must belong to the user who runs this, with mode 700")
-
-    def close(self) -> None:
-        """Close it."""
-        os.close(self._handle)
-
-    def read(self, name: str) -> bytes | None:
-        """Return an object if it is whole, the user's own, and the one of this name."""
-        try:
-            with open_regular(name, self._handle, follow=False) as file:
-                found = os.fstat(file.fileno())
-                if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
-                    return None
-                digest, data = file.read(_DIGEST_BYTES), file.read(LARGEST_OBJECT_BYTES)
-                if _digest(name, data) != digest:
-                    return None
-                with suppress(OSError):
-                    os.utime(file.fileno())  # The sweep goes by the time of the last use.
-                return data
-        except OSError:
-            return None
-
-    def write(self, name: str, data: bytes) -> None:
-        """Put an object in its place all at once: another process may be reading or writing it."""
-        temporary = f"{uuid.uuid4().hex}.tmp"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        handle = os.open(temporary, flags, 0o600, dir_fd=self._handle)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(_digest(name, data) + data)
-            os.replace(temporary, name, src_dir_fd=self._handle, dst_dir_fd=self._handle)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary, dir_fd=self._handle)
-            raise
-        self._sweep()
-
-    def _sweep(self) -> None:
-        """Remove all but the objects used last; what a killed process left half written goes with them."""
-        used = []
-        for name in os.listdir(self._handle):
-            with suppress(OSError):
-                used.append((os.stat(name, dir_fd=self._handle, follow_symlinks=False).st_mtime, name))
-        for _, name in sorted(used)[:-MOST_OBJECTS]:
-            if name.endswith((".o", ".tmp")):
-                with suppress(OSError):
-                    os.unlink(name, dir_fd=self._handle)
-
-
-def _digest(name: str, data: bytes) -> bytes:
-    return hashlib.sha256(name.encode() + data).digest()

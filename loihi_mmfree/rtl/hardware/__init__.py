@@ -1,0 +1,1 @@
+"""The core in Amaranth: nothing here is imported before hardware is generated."""

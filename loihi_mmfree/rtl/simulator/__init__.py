@@ -1,0 +1,1 @@
+"""Cores simulated by Verilator: built, kept, and driven."""
