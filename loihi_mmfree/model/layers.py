@@ -7,6 +7,7 @@ import torch.nn.functional as F  # noqa: N812 (the usual name)
 from torch import Tensor, nn
 
 from loihi_mmfree.checkpoint import ModelConfig
+from loihi_mmfree.model.fused.availability import fused_for
 from loihi_mmfree.model.recurrence import recurrence
 from loihi_mmfree.model.ternary import BitLinear, RMSNorm
 
@@ -45,6 +46,10 @@ class MlGru(nn.Module):
             The state after every step.
         last : Tensor of float64 [B, H']
         """
+        if fused_for(f):
+            from loihi_mmfree.model.fused.mlgru import mlgru
+
+            return mlgru(i, f, lower_bound, state, mask)
         forget = f.sigmoid()
         if lower_bound is not None:
             forget = lower_bound + (1 - lower_bound) * forget

@@ -1,0 +1,1 @@
+"""Triton kernels; what launches them lies beside this folder."""
