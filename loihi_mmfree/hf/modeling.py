@@ -11,6 +11,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from loihi_mmfree.errors import CheckpointError, UsageError
 from loihi_mmfree.hf.cache import RecurrentCache
 from loihi_mmfree.hf.configuration import HGRNBitConfig
+from loihi_mmfree.model.cross_entropy import next_token_loss
 from loihi_mmfree.model.language_model import MatMulFreeLM, tapping
 from loihi_mmfree.model.ternary import freeze, frozen
 
@@ -97,7 +98,8 @@ class HGRNBitForCausalLM(PreTrainedModel, GenerationMixin):
         Returns
         -------
         CausalLMOutputWithPast
-            `loss` [], `logits` of float32 [B, T, V], `past_key_values`, `hidden_states`.
+            `loss` [], `logits` of float32 [B, T, V], `past_key_values`, `hidden_states`. In training, with labels,
+            there are no logits: the loss is computed without ever holding all of them.
 
         Raises
         ------
@@ -114,11 +116,15 @@ class HGRNBitForCausalLM(PreTrainedModel, GenerationMixin):
             past_key_values = RecurrentCache()
         if past_key_values is not None:
             past_key_values.update(state, input_ids.shape[1])
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.lm_head(hidden[:, kept])
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
+        loss = logits = None
+        if labels is not None and self.training:
+            loss = next_token_loss(self.lm_head, hidden, labels, kwargs.get("num_items_in_batch"))
+        else:
+            kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+            logits = self.lm_head(hidden[:, kept])
+            if labels is not None:
+                vocabulary = self.config.vocab_size
+                loss = self.loss_function(logits=logits, labels=labels, vocab_size=vocabulary, **kwargs)
         output = CausalLMOutputWithPast(
             loss=loss,
             logits=logits,

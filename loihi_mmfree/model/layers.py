@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812 (the usual name)
 from torch import Tensor, nn
 
 from loihi_mmfree.checkpoint import ModelConfig
-from loihi_mmfree.model.fused.availability import fused_for
+from loihi_mmfree.model.fused.availability import as_built, fused_for
 from loihi_mmfree.model.recurrence import recurrence
 from loihi_mmfree.model.ternary import BitLinear, RMSNorm
 
@@ -128,6 +128,37 @@ class Block(nn.Module):
         self, x: Tensor, lower_bound: Tensor | None, state: Tensor | None, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Map the residual stream [B, T, H] and the state [B, H'] to their new values (see `MlGru`)."""
+        if fused_for(x) and as_built(list(self.modules())[1:], _WITHIN_A_BLOCK):
+            return self._fused(x, lower_bound, state, mask)
         mixed, state = self.attn(self.attn_norm(x), lower_bound, state, mask)
         x = x + mixed
         return x + self.mlp(self.mlp_norm(x)), state
+
+    def _fused(
+        self, x: Tensor, lower_bound: Tensor | None, state: Tensor | None, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Do the same in a few kernels, past the modules within."""
+        from loihi_mmfree.model.fused import mixers
+
+        def projection(module: BitLinear) -> mixers.ProjectionTensors:
+            return mixers.ProjectionTensors(module.norm.weight, module.weight, module.frozen_for_kernels())
+
+        attn, mlp = self.attn, self.mlp
+        tokens = mixers.TokenMixing(
+            mixers.Norm(self.attn_norm.weight, self.attn_norm.eps),
+            projection(attn.i_proj),
+            projection(attn.f_proj),
+            projection(attn.g_proj),
+            projection(attn.o_proj),
+            mixers.Norm(attn.g_norm.weight, attn.g_norm.eps),
+        )
+        channels = mixers.ChannelMixing(
+            mixers.Norm(self.mlp_norm.weight, self.mlp_norm.eps),
+            projection(mlp.gate_proj),
+            projection(mlp.down_proj),
+        )
+        x, state = mixers.mix_tokens(x, tokens, lower_bound, state, mask)
+        return mixers.mix_channels(x, channels), state
+
+
+_WITHIN_A_BLOCK = {RMSNorm, BitLinear, MlGru, GatedNorm, TokenMixer, Glu, ChannelMixer}

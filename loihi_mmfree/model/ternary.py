@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (the usual name)
 from torch import Tensor, nn
 
 from loihi_mmfree.checkpoint import BIT_LINEAR_EPSILON
+from loihi_mmfree.model.fused.availability import as_built, fused_for
+
+if TYPE_CHECKING:
+    from loihi_mmfree.model.fused.weights import Ternary
 
 SMALLEST_MAGNITUDE = 1e-5
 
@@ -66,6 +70,10 @@ class BitLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., inputs] to [..., outputs]."""
+        if fused_for(x) and as_built([self.norm], {RMSNorm}):
+            from loihi_mmfree.model.fused.linear import bit_linear
+
+            return bit_linear(x, self.norm.weight, self.weight, self.frozen_for_kernels())
         activations, activation_scale = quantize_activations(self.norm(x))
         codes, weight_scale = self.ternary_weight()
         return F.linear(activations, codes) * (activation_scale * weight_scale)
@@ -73,8 +81,27 @@ class BitLinear(nn.Module):
     def ternary_weight(self) -> tuple[Tensor, Tensor]:
         """Return the codes [outputs, inputs], as floats, and their scale []."""
         if self.frozen_codes is not None and self.frozen_scale is not None:
-            return self.frozen_codes, self.frozen_scale
+            return self.frozen_codes.float(), self.frozen_scale
         return quantize_weight(self.weight)
+
+    def codes(self) -> tuple[Tensor, Tensor]:
+        """Return what `ternary_weight` returns, without a gradient, and for kernels in the type that they take."""
+        if fused_for(self.weight):
+            from loihi_mmfree.model.fused.weights import ternarise
+
+            return self.frozen_for_kernels() or ternarise(self.weight)
+        with torch.no_grad():
+            return self.ternary_weight()
+
+    def frozen_for_kernels(self) -> Ternary | None:
+        """Return the frozen codes as kernels take them, and keep them so; None if they are not frozen."""
+        if self.frozen_codes is None or self.frozen_scale is None:
+            return None
+        from loihi_mmfree.model.fused.products import CODES
+        from loihi_mmfree.model.fused.weights import Ternary
+
+        self.frozen_codes = self.frozen_codes.to(CODES)
+        return Ternary(self.frozen_codes, self.frozen_scale)
 
     def freeze(self) -> None:
         """Keep the codes of the present weight until the module is trained, loaded or frozen again."""

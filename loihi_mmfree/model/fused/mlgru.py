@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from loihi_mmfree.model.fused.kernels.mlgru import summarise, summarise_backward, walk, walk_backward
 from loihi_mmfree.model.fused.products import Scaled
+from loihi_mmfree.model.fused.sizes import EXACT
 
 SHORTEST_CHUNK = 64
 _CHANNELS = 64
@@ -136,7 +137,8 @@ def run_backward(gates: Gates, states: Tensor, first: Tensor, of_states: Tensor,
         None if gates.lower_bound is None else torch.empty_like(first, dtype=torch.float32),
         torch.empty_like(of_last),
     )
-    _launch(walk_backward, gates, kept, made, states, first, of_states, of_last, *found)
+    given = kept, made, states, first, of_states, of_last
+    _launch(walk_backward, gates, *given, *found, linked=kept is not None)
     return found if found.lower_bound is None else found._replace(lower_bound=found.lower_bound.sum((0, 1)))
 
 
@@ -159,7 +161,7 @@ def _walked(
 ) -> Recurrence:
     states = torch.empty_like(gates.f.values, dtype=torch.float32)
     last = torch.empty_like(first[:, 0])
-    options = {"from_state": state is not None, "again": again}
+    options = {"from_state": state is not None, "again": again, "linked": kept is not None}
     _launch(walk, gates, kept, made, state, first, states, last, **options)
     return Recurrence(states, last, first)
 
@@ -171,5 +173,5 @@ def _launch(kernel: Any, gates: Gates, *given: Tensor | None, **options: bool) -
     kernel[batch * chunks, triton.cdiv(channels, _CHANNELS)](
         *gates.i, *gates.f, gates.lower_bound, gates.mask, *given, tokens, channels, chunks,
         scaled=gates.f.rows is not None, bounded=gates.lower_bound is not None, masked=gates.mask is not None,
-        length=length, lanes=_CHANNELS, num_warps=1, **options,
+        length=length, lanes=_CHANNELS, num_warps=1, **options, **EXACT,
     )  # fmt: skip

@@ -5,6 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from loihi_mmfree.model.fused.kernels.rows import sigmoid, swish
+
 
 @triton.jit
 def _place(tokens, channels, chunks, length: tl.constexpr, lanes: tl.constexpr):
@@ -43,7 +45,17 @@ def _is_token(mask, row, masked: tl.constexpr):
 @triton.jit
 def _gate(f, bound, token):
     """Return the forget gate; what is no token forgets nothing."""
-    return tl.where(token, bound + (1 - bound) * tl.sigmoid(f), 1.0)
+    return tl.where(token, bound + (1 - bound) * sigmoid(f), 1.0)
+
+
+@triton.jit
+def _step(i, f, h, bound, token):
+    """Return the forget gate and the next state, in float64."""
+    forget = _gate(f, bound, token)
+    open_gate, _ = swish(i)
+    candidate = open_gate * (1 - forget)
+    forget = forget.to(tl.float64)
+    return forget, tl.fma(forget, h, candidate.to(tl.float64))
 
 
 @triton.jit
@@ -61,11 +73,9 @@ def summarise(
     for row in range(begin, end):
         i_value, i_row = _load(i, i_rows, row, channels, channel, inside, scaled)
         f_value, f_row = _load(f, f_rows, row, channels, channel, inside, scaled)
-        i_value *= i_row * i_factor
-        forget = _gate(f_value * (f_row * f_factor), bound, _is_token(mask, row, masked))
-        candidate = i_value * tl.sigmoid(i_value) * (1 - forget)
-        keeps *= forget.to(tl.float64)
-        makes = forget.to(tl.float64) * makes + candidate.to(tl.float64)
+        token = _is_token(mask, row, masked)
+        forget, makes = _step(i_value * (i_row * i_factor), f_value * (f_row * f_factor), makes, bound, token)
+        keeps *= forget
     place = (text * chunks + chunk) * channels + channel
     tl.store(kept + place, keeps, mask=inside)
     tl.store(made + place, makes, mask=inside)
@@ -74,7 +84,7 @@ def summarise(
 @triton.jit
 def walk(
     i, i_rows, i_scale, f, f_rows, f_scale, lower_bound, mask, kept, made, state, first, states, last,
-    tokens, channels, chunks, from_state: tl.constexpr, again: tl.constexpr,
+    tokens, channels, chunks, from_state: tl.constexpr, again: tl.constexpr, linked: tl.constexpr,
     scaled: tl.constexpr, bounded: tl.constexpr, masked: tl.constexpr, length: tl.constexpr, lanes: tl.constexpr,
 ):  # fmt: skip
     """The states of a chunk, from its first state: as it was found before, or from the chunks before it."""
@@ -89,9 +99,10 @@ def walk(
         h = tl.zeros([lanes], tl.float64)
         if from_state:
             h = tl.load(state + text * channels + channel, mask=inside, other=0)
-        for before in range(text * chunks, text * chunks + chunk):
-            keeps = tl.load(kept + before * channels + channel, mask=inside, other=0)
-            h = keeps * h + tl.load(made + before * channels + channel, mask=inside, other=0)
+        if linked:
+            for before in range(text * chunks, text * chunks + chunk):
+                keeps = tl.load(kept + before * channels + channel, mask=inside, other=0)
+                h = tl.fma(keeps, h, tl.load(made + before * channels + channel, mask=inside, other=0))
         tl.store(first + first_place, h, mask=inside)
     i_next, i_row_next = _load(i, i_rows, begin, channels, channel, inside, scaled)
     f_next, f_row_next = _load(f, f_rows, begin, channels, channel, inside, scaled)
@@ -102,9 +113,7 @@ def walk(
         following = tl.minimum(row + 1, end - 1)
         i_next, i_row_next = _load(i, i_rows, following, channels, channel, inside, scaled)
         f_next, f_row_next = _load(f, f_rows, following, channels, channel, inside, scaled)
-        forget = _gate(f_value, bound, _is_token(mask, row, masked))
-        candidate = i_value * tl.sigmoid(i_value) * (1 - forget)
-        h = forget.to(tl.float64) * h + candidate.to(tl.float64)
+        _, h = _step(i_value, f_value, h, bound, _is_token(mask, row, masked))
         tl.store(states + row * channels + channel, h.to(tl.float32), mask=inside)
     if chunk == chunks - 1:
         tl.store(last + text * channels + channel, h, mask=inside)
@@ -136,7 +145,7 @@ def summarise_backward(
 @triton.jit
 def walk_backward(
     i, i_rows, i_scale, f, f_rows, f_scale, lower_bound, mask, kept, made, states, first, of_states, of_last,
-    of_i, of_f, of_bound, of_state, tokens, channels, chunks,
+    of_i, of_f, of_bound, of_state, tokens, channels, chunks, linked: tl.constexpr,
     scaled: tl.constexpr, bounded: tl.constexpr, masked: tl.constexpr, length: tl.constexpr, lanes: tl.constexpr,
 ):  # fmt: skip
     """The gradients of a chunk, from that of the state behind it, which comes from the chunks behind."""
@@ -145,10 +154,11 @@ def walk_backward(
     i_factor = tl.load(i_scale) if scaled else 1.0
     f_factor = tl.load(f_scale) if scaled else 1.0
     carried = tl.load(of_last + text * channels + channel, mask=inside, other=0)
-    for step in range(1, chunks - chunk):
-        behind = ((text + 1) * chunks - step) * channels + channel
-        keeps = tl.load(kept + behind, mask=inside, other=0)
-        carried = keeps * carried + tl.load(made + behind, mask=inside, other=0)
+    if linked:
+        for step in range(1, chunks - chunk):
+            behind = ((text + 1) * chunks - step) * channels + channel
+            keeps = tl.load(kept + behind, mask=inside, other=0)
+            carried = tl.fma(keeps, carried, tl.load(made + behind, mask=inside, other=0))
     first_place = (text * chunks + chunk) * channels + channel
     before_chunk = tl.load(first + first_place, mask=inside, other=0).to(tl.float32)
     of_bounds = tl.zeros([lanes], tl.float32)
@@ -163,15 +173,16 @@ def walk_backward(
         token = _is_token(mask, row, masked)
         i_value *= i_row * i_factor
         f_value *= f_row * f_factor
-        i_sigma, f_sigma = tl.sigmoid(i_value), tl.sigmoid(f_value)
-        forget = _gate(f_value, bound, token)
+        open_gate, slope = swish(i_value)
+        sigma = sigmoid(f_value)
+        forget = tl.where(token, bound + (1 - bound) * sigma, 1.0)
         of_h = carried + outer
         carried = forget.to(tl.float64) * of_h
         of_candidate = tl.where(token, of_h.to(tl.float32), 0.0)
-        of_forget = of_candidate * (before - i_value * i_sigma)
-        of_bounds += of_forget * (1 - f_sigma)
-        found_i = of_candidate * (1 - forget) * i_sigma * (1 + i_value * (1 - i_sigma))
-        found_f = of_forget * (1 - bound) * f_sigma * (1 - f_sigma)
+        of_forget = of_candidate * (before - open_gate)
+        of_bounds += of_forget * (1 - sigma)
+        found_i = of_candidate * (1 - forget) * slope
+        found_f = of_forget * (1 - bound) * sigma * (1 - sigma)
         tl.store(of_i + place, (found_i * i_row).to(of_i.dtype.element_ty), mask=inside)
         tl.store(of_f + place, (found_f * f_row).to(of_f.dtype.element_ty), mask=inside)
     if bounded:

@@ -1,0 +1,25 @@
+"""What the launches of all kernels that hold a row have in common."""
+
+from __future__ import annotations
+
+import triton
+
+SMALLEST_MAGNITUDE = 1e-5
+"""That of `model.ternary`."""
+WALKED = 16
+"""Rows whose part of a gain's gradient one program sums up."""
+EXACT = {"enable_fp_fusion": False}
+"""Each product and each sum is rounded by itself, as in PyTorch: the last bit can decide what a code becomes."""
+_NUMBERS_PER_WARP = 256
+_MOST_WARPS = 16
+
+
+def row_sizes(width: int) -> dict[str, int]:
+    """Return the block that holds a row, and the warps for it."""
+    block = max(16, triton.next_power_of_2(width))
+    return {"block": block, "num_warps": min(_MOST_WARPS, max(1, block // _NUMBERS_PER_WARP))}
+
+
+def parts_of(rows: int) -> int:
+    """Return how many programs walk through rows."""
+    return triton.cdiv(rows, WALKED)
