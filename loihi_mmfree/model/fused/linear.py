@@ -25,7 +25,8 @@ def bit_linear(x: Tensor, gain: Tensor, weight: Tensor, frozen: Ternary | None) 
         The weight's codes, if they are known.
     """
     keep = torch.is_grad_enabled() and any(each.requires_grad for each in (x, gain, weight))
-    return _BitLinear.apply(x, gain, weight, frozen, keep)
+    with torch.cuda.device_of(x):
+        return _BitLinear.apply(x, gain, weight, frozen, keep)
 
 
 class _BitLinear(torch.autograd.Function):

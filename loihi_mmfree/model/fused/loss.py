@@ -30,7 +30,7 @@ def cross_entropy(
     rows, width = sums.shape
     losses = torch.empty(rows, dtype=torch.float32, device=sums.device)
     block = min(_BLOCK, max(16, triton.next_power_of_2(width)))
-    kernels.cross_entropy[(rows,)](
-        sums, scales, scale, targets, losses, width, ignored=ignored, gradient=gradient, block=block, num_warps=8
-    )
+    options = {"ignored": ignored, "gradient": gradient, "block": block, "num_warps": 8}
+    with torch.cuda.device_of(sums):
+        kernels.cross_entropy[(rows,)](sums, scales, scale, targets, losses, width, **options)
     return losses

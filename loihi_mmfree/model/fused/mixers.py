@@ -70,7 +70,8 @@ def mix_tokens(
     tensors = (x, lower_bound, state, parts.norm.gain, parts.gated_norm.gain, *gains, *weights)
     eps = parts.norm.eps, parts.gated_norm.eps
     frozen = tuple(each.frozen for each in projections)
-    return _TokenMixing.apply(mask, eps, frozen, _wants_gradient(tensors), *tensors)
+    with torch.cuda.device_of(x):
+        return _TokenMixing.apply(mask, eps, frozen, _wants_gradient(tensors), *tensors)
 
 
 def mix_channels(x: Tensor, parts: ChannelMixing) -> Tensor:
@@ -78,7 +79,8 @@ def mix_channels(x: Tensor, parts: ChannelMixing) -> Tensor:
     gate_up, down = parts.gate_up, parts.down
     tensors = (x, parts.norm.gain, gate_up.gain, down.gain, gate_up.weight, down.weight)
     frozen = gate_up.frozen, down.frozen
-    return _ChannelMixing.apply(parts.norm.eps, frozen, _wants_gradient(tensors), *tensors)
+    with torch.cuda.device_of(x):
+        return _ChannelMixing.apply(parts.norm.eps, frozen, _wants_gradient(tensors), *tensors)
 
 
 def _wants_gradient(tensors: Sequence[Tensor | None]) -> bool:

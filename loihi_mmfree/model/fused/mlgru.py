@@ -79,7 +79,8 @@ def mlgru(
     i: Tensor, f: Tensor, lower_bound: Tensor | None, state: Tensor | None, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Do what `layers.MlGru` does, with its parameters; the states are of float32."""
-    return _MlGru.apply(i.contiguous(), f.contiguous(), lower_bound, state, mask)
+    with torch.cuda.device_of(f):
+        return _MlGru.apply(i.contiguous(), f.contiguous(), lower_bound, state, mask)
 
 
 class _MlGru(torch.autograd.Function):

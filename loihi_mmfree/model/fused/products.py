@@ -38,9 +38,11 @@ def working_type(device: torch.device) -> torch.dtype:
 
     float16, which autocast may ask for, does not hold the sums.
     """
-    if not torch.is_autocast_enabled(device.type):
+    if not hasattr(torch, "get_autocast_dtype"):
+        # PyTorch before 2.4, under which no kernel runs; its own products still go by autocast.
         return torch.float32
-    return torch.bfloat16 if torch.get_autocast_dtype(device.type) == torch.bfloat16 else torch.float32
+    wanted = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
+    return torch.bfloat16 if wanted == torch.bfloat16 else torch.float32
 
 
 def multiply(codes: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:

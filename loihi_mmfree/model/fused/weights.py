@@ -32,7 +32,8 @@ def ternarise(weight: Tensor) -> Ternary:
     sums = torch.empty(spans, dtype=torch.float64, device=weight.device)
     codes = torch.empty_like(weight, dtype=CODES)
     scale = torch.empty((), dtype=torch.float32, device=weight.device)
-    kernels.sum_magnitudes[(spans,)](weight, sums, size, span, block=_BLOCK)
     sizes = {"spans": spans, "smallest": SMALLEST_MAGNITUDE, "block": 4 * _BLOCK}
-    kernels.ternarise[(triton.cdiv(size, 4 * _BLOCK),)](weight, sums, codes, scale, size, **sizes, **EXACT)
+    with torch.cuda.device_of(weight):
+        kernels.sum_magnitudes[(spans,)](weight, sums, size, span, block=_BLOCK)
+        kernels.ternarise[(triton.cdiv(size, 4 * _BLOCK),)](weight, sums, codes, scale, size, **sizes, **EXACT)
     return Ternary(codes, scale)
