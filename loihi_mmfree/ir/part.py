@@ -1,4 +1,4 @@
-"""A part of a graph: what goes in and out, and what runs it one token at a time."""
+"""A part of a graph: what goes in and out, and what runs it on messages."""
 
 from __future__ import annotations
 
@@ -55,17 +55,19 @@ class Part:
 
 
 class PartExecutor:
-    """Runs a part token by token over NumPy: the specification of `sim.engine.part_executor.FastExecutor`.
+    """Runs a part over NumPy: the specification of `sim.engine.part_executor.FastExecutor`.
 
     Parameters
     ----------
     part : Part
     strict : bool
         Check every register and accumulator against its declared width and count overflows.
+    tokens : int
+        Most tokens in a call.
     """
 
-    def __init__(self, part: Part, strict: bool) -> None:
-        self._part = part
+    def __init__(self, part: Part, strict: bool, tokens: int = 1) -> None:
+        self._part, self._tokens = part, tokens
         self._executor = Executor(part.graph, part.nodes, strict)
 
     @property
@@ -94,3 +96,23 @@ class PartExecutor:
         inputs = {source: each[np.newaxis] for source, each in zip(self._part.inputs, messages, strict=True)}
         values = self._executor.run(inputs, self._part.results)
         return [values[source][0] for source in self._part.results]
+
+    def run(self, messages: Sequence[np.ndarray], tokens: int) -> list[Integers]:
+        """Run some tokens.
+
+        Parameters
+        ----------
+        messages : sequence of integer array [T, n]
+            In the order of the part's inputs; T is the most tokens in a call.
+        tokens : int
+            How many of the rows count.
+
+        Returns
+        -------
+        list of integer array [T, n]
+            In the order of the part's results; other rows are zero.
+        """
+        inputs = {source: each[:tokens] for source, each in zip(self._part.inputs, messages, strict=True)}
+        values = self._executor.run(inputs, self._part.results)
+        empty = (0, self._tokens - tokens), (0, 0)
+        return [np.pad(values[source], empty) for source in self._part.results]

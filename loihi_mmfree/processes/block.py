@@ -30,6 +30,8 @@ class Block(ScheduledProcess):
         Check every register and accumulator against its declared width and count overflows.
     executor : callable
         Makes what runs the nodes; the default is the specification over NumPy.
+    together : int
+        As for ScheduledProcess.
 
     Attributes
     ----------
@@ -43,7 +45,8 @@ class Block(ScheduledProcess):
         name: str,
         part: Part,
         strict: bool,
-        executor: Callable[[Part, bool], Any] = PartExecutor,
+        executor: Callable[[Part, bool, int], Any] = PartExecutor,
+        together: int = 1,
     ) -> None:
         super().__init__(
             name=name,
@@ -52,6 +55,7 @@ class Block(ScheduledProcess):
             states={f"{node.name}.{state}": size for node in part.nodes for state, size in node.states.items()},
             offset=0,
             depth=0,
+            together=together,
             message_bits=part.graph.chip.message_bits.value,
             part=part,
             strict=strict,
@@ -63,14 +67,14 @@ class Block(ScheduledProcess):
 @implements(proc=Block, protocol=LoihiProtocol)
 @requires(CPU)
 class BlockModel(ScheduledModel):
-    """Runs its executor on one token."""
+    """Runs its executor on the tokens of a message."""
 
     counters: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         part: Part = proc_params["part"]
-        self._executor = proc_params["executor"](part, proc_params["strict"])
+        self._executor = proc_params["executor"](part, proc_params["strict"], proc_params["together"])
         self._inputs = [str(source) for source in part.inputs]
         self._results = [str(source) for source in part.results]
         self._states = [
@@ -85,7 +89,9 @@ class BlockModel(ScheduledModel):
             # After the first token, Var and executor share an array, which the host writes in place.
             if getattr(self, name) is not variables[state]:
                 variables[state][:] = getattr(self, name)
-        sent = self._executor.step([received[name] for name in self._inputs])
+        messages = [received[name] for name in self._inputs]
+        runs = self._executor
+        sent = runs.step(messages) if self.carried == 1 else runs.run(messages, self.carried)
         for name, variables, state in self._states:
             setattr(self, name, variables[state])
         counted = self._executor.counters

@@ -19,6 +19,7 @@ from loihi_mmfree.processes.scheduled import (
     ScheduledModel,
     ScheduledProcess,
     SharedOutPort,
+    port_shapes,
 )
 
 
@@ -34,18 +35,27 @@ class TokenSource(ScheduledProcess):
         As for ScheduledProcess.
     buffer_size : int
         Rows that the host may write ahead.
+    together : int
+        As for ScheduledProcess.
 
     Attributes
     ----------
     row : InPort
         External pipe: the host writes one row for each token.
+    row_together : InPort
+        With `together`, likewise for many.
     out : OutPort
     """
 
-    def __init__(self, *, name: str, size: int, depth: int, buffer_size: int) -> None:
-        super().__init__(name=name, inputs={}, outputs={"out": size}, states={}, offset=0, depth=depth)
-        self.row = InPort(shape=(size,))
-        self.row.flag_external_pipe(buffer_size=buffer_size)
+    def __init__(self, *, name: str, size: int, depth: int, buffer_size: int, together: int = 1) -> None:
+        outputs = {"out": size}
+        super().__init__(
+            name=name, inputs={}, outputs=outputs, states={}, offset=0, depth=depth, together=together
+        )
+        for port, shape in port_shapes({"row": size}, together).items():
+            pipe = InPort(shape=shape)
+            pipe.flag_external_pipe(buffer_size=buffer_size)
+            setattr(self, port, pipe)
 
 
 @implements(proc=TokenSource, protocol=LoihiProtocol)
@@ -57,8 +67,15 @@ class TokenSourceModel(ScheduledModel):
     out: SharedOutPort = LavaPyType(SharedOutPort, np.int32, precision=CHANNEL_BITS)
 
     def compute(self, received: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """Wait for the host's next row."""
-        return {"out": self.row.recv()}
+        """Wait for the host's next row, or rows."""
+        return {"out": self.port("row").recv()}
+
+
+class PromptSourceModel(TokenSourceModel):
+    """The same where tokens may share a message."""
+
+    row_together: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    out_together: SharedOutPort = LavaPyType(SharedOutPort, np.int32, precision=CHANNEL_BITS)
 
 
 class LogitsSink(ScheduledProcess):
@@ -73,20 +90,34 @@ class LogitsSink(ScheduledProcess):
         As for ScheduledProcess.
     buffer_size : int
         Rows that the host may leave unread.
+    together : int
+        As for ScheduledProcess.
 
     Attributes
     ----------
     accumulators : InPort
     logits : OutPort
         External pipe: the host reads one row for each token.
+    logits_together : OutPort
+        With `together`, likewise for many.
     """
 
-    def __init__(self, *, name: str, size: int, offset: int, depth: int, buffer_size: int) -> None:
+    def __init__(
+        self, *, name: str, size: int, offset: int, depth: int, buffer_size: int, together: int = 1
+    ) -> None:
         super().__init__(
-            name=name, inputs={"accumulators": size}, outputs={}, states={}, offset=offset, depth=depth
+            name=name,
+            inputs={"accumulators": size},
+            outputs={},
+            states={},
+            offset=offset,
+            depth=depth,
+            together=together,
         )
-        self.logits = OutPort(shape=(size,))
-        self.logits.flag_external_pipe(buffer_size=buffer_size)
+        for port, shape in port_shapes({"logits": size}, together).items():
+            pipe = OutPort(shape=shape)
+            pipe.flag_external_pipe(buffer_size=buffer_size)
+            setattr(self, port, pipe)
 
 
 @implements(proc=LogitsSink, protocol=LoihiProtocol)
@@ -98,5 +129,12 @@ class LogitsSinkModel(ScheduledModel):
     logits: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
     def compute(self, received: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
-        """Pass the row on."""
+        """Pass the row on, or the rows."""
         return {"logits": received["accumulators"]}
+
+
+class PromptSinkModel(LogitsSinkModel):
+    """The same where tokens may share a message."""
+
+    accumulators_together: DirectInPort = LavaPyType(DirectInPort, np.int32, precision=CHANNEL_BITS)
+    logits_together: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)

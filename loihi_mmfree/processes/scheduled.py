@@ -12,6 +12,10 @@ with the step of the first burst's first token as the origin. So a process needs
 runs when bursts of another length follow. All other steps are bubbles: a process sends nothing (zeros) then and
 leaves its state alone. Bubbles cannot be told from tokens by what arrives: a zero vector is a valid message,
 and a chip has no channel for a validity bit beside a message.
+
+Where all of a network is one process and a token passes it in one time step, nothing is lost if tokens share a
+message: with `together` above 1 every port has a second one for so many rows, and a burst of T > 1 tokens is one
+message there, of which the first T rows count.
 """
 
 from __future__ import annotations
@@ -38,6 +42,8 @@ CHANNEL_BITS = 32
 """Width of what the simulation's channels carry; that a chip's messages hold it is proved beforehand."""
 TAKEN_NAMES = frozenset((*dir(PyLoihiProcessModel({})), "counters"))
 """What a port or a state cannot be called, because a ProcessModel has something else of that name."""
+TOGETHER = "_together"
+"""What the port for many tokens has behind the name of the port for one."""
 _NO_PORTS = frozenset({int, bool, str, list, np.ndarray})
 
 
@@ -55,6 +61,8 @@ class ScheduledProcess(AbstractProcess):
         Time steps from a token's entry until it arrives here.
     depth : int
         Time steps from a token's entry until its logits leave.
+    together : int
+        Most tokens that a message carries; above 1 at depth 0 only.
     **parameters
         For the ProcessModel.
 
@@ -73,6 +81,7 @@ class ScheduledProcess(AbstractProcess):
         states: Mapping[str, int],
         offset: int,
         depth: int,
+        together: int = 1,
         **parameters: Any,
     ) -> None:
         super().__init__(
@@ -82,13 +91,14 @@ class ScheduledProcess(AbstractProcess):
             states=tuple(states),
             offset=offset,
             depth=depth,
+            together=together,
             **parameters,
         )
         self.schedule = Var(shape=(2,), init=np.array([0, 1]))
-        for port, size in inputs.items():
-            self._add(port, InPort(shape=(size,)))
-        for port, size in outputs.items():
-            self._add(port, OutPort(shape=(size,)))
+        for port, shape in port_shapes(inputs, together).items():
+            self._add(port, InPort(shape=shape))
+        for port, shape in port_shapes(outputs, together).items():
+            self._add(port, OutPort(shape=shape))
         for state, size in states.items():
             self._add(state, Var(shape=(size,), init=0))
 
@@ -96,6 +106,12 @@ class ScheduledProcess(AbstractProcess):
         if hasattr(self, name) or name in TAKEN_NAMES:
             raise ValueError(f"{self.name}: {name!r} cannot be a port or a state: the name is taken")
         setattr(self, name, member)
+
+
+def port_shapes(sizes: Mapping[str, int], together: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every port for messages of these sizes, and of its second one for many tokens."""
+    many = {port + TOGETHER: (together, size) for port, size in sizes.items()} if together > 1 else {}
+    return {**{port: (size,) for port, size in sizes.items()}, **many}
 
 
 class DirectInPort(PyInPortVectorDense):
@@ -205,20 +221,27 @@ class LeanModel(PyLoihiProcessModel):
 
 
 class ScheduledModel(LeanModel):
-    """Base of their ProcessModels: receives in every step, computes in its own, sends in the same step."""
+    """Base of their ProcessModels: receives in every step, computes in its own, sends in the same step.
+
+    Attributes
+    ----------
+    carried : int
+        Tokens of a message: 1, and the message is a vector; or more, and they are the first rows of a matrix.
+    """
 
     schedule: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         self._silence = {port: silence(size) for port, size in proc_params["outputs"].items()}
+        self._outputs: list[str] = []
         self._receivers: list[tuple[str, Callable[[], np.ndarray]]] = []
         self._senders: dict[str, Callable[[np.ndarray], None]] = {}
 
     def prepare(self) -> bool:
         """Get ready, when all ports and Vars are there."""
-        self._receivers = [(port, getattr(self, port).recv) for port in self.proc_params["inputs"]]
-        self._senders = {name: each.send for name, each in vars(self).items() if isinstance(each, PyOutPort)}
+        ports = [name for name, each in vars(self).items() if isinstance(each, PyOutPort)]
+        self._outputs = [name for name in ports if not name.endswith(TOGETHER)]
         self.on_var_update()
         return super().prepare()
 
@@ -227,6 +250,13 @@ class ScheduledModel(LeanModel):
         origin, self._tokens = self.schedule.tolist()
         self._first = origin + self.proc_params["offset"] + 1
         self._period = self._tokens + self.proc_params["depth"]
+        self.carried = self._tokens if self.proc_params.get("together", 1) > 1 else 1
+        self._receivers = [(port, self.port(port).recv) for port in self.proc_params["inputs"]]
+        self._senders = {port: self.port(port).send for port in self._outputs}
+
+    def port(self, name: str) -> Any:
+        """Return the port of a name for messages of as many tokens as they carry now."""
+        return getattr(self, name if self.carried == 1 else name + TOGETHER)
 
     @property
     def acts(self) -> bool:

@@ -25,6 +25,7 @@ from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.sim.engine.compiled import FastEngine
 from loihi_mmfree.sim.engine.specification import Engine
 from loihi_mmfree.sim.lava.network import LavaNetwork
+from loihi_mmfree.sim.lava.runtimes.inprocess import InProcessRuntime
 
 GRANULARITIES = ("operator", "block", "network")
 SHAPES = {
@@ -76,6 +77,45 @@ def in_calls(network: LavaNetwork, ids: np.ndarray, sizes: tuple[int, ...]) -> n
     return np.concatenate([network.process(part) for part in parts])
 
 
+PROMPT = 64 + 23
+"""Tokens of which 64 go through together, and then the others."""
+
+
+@pytest.mark.parametrize("kernels", ["compiled", "numpy"])
+def test_a_prompt_in_messages_of_many_tokens_gives_the_engines_logits_states_and_counts(
+    smallest_graph: Graph, kernels: str
+) -> None:
+    ids = random_ids(PROMPT + 20, 23)
+    cells = [node.name for node in smallest_graph if node.states]
+    with (
+        FastEngine(smallest_graph, strict=True) as engine,
+        LavaNetwork(smallest_graph, "network", kernels=kernels) as network,
+    ):
+        for part in np.split(ids, [PROMPT, PROMPT + 1, PROMPT + 8]):
+            np.testing.assert_array_equal(network.process(part), engine.process(part))
+            assert network.counters == engine.counters
+            for name in cells:
+                for state, values in engine.state(name).items():
+                    np.testing.assert_array_equal(network.state(name)[state], values)
+        assert network.steps == len(ids)
+        network.reset()
+        engine.reset()
+        np.testing.assert_array_equal(network.read(ids[:70]), engine.read(ids[:70]))
+
+
+def test_a_prompt_at_network_granularity_is_one_message_in_a_time_step(
+    smallest_graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    begin = InProcessRuntime.begin
+    monkeypatch.setattr(
+        InProcessRuntime, "begin", lambda runtime, steps: (begun.append(steps), begin(runtime, steps))[1]
+    )
+    with LavaNetwork(smallest_graph, "network") as network:
+        network.process(random_ids(2 * 64 + 10, 23))
+    assert begun == [2, 1]
+
+
 @pytest.mark.parametrize("granularity", GRANULARITIES)
 def test_random_networks_give_the_engines_logits_in_one_call_and_in_many(
     random_graph: Graph, granularity: str
@@ -113,9 +153,9 @@ def test_lava_over_numpy_gives_the_same_logits(random_graph: Graph, granularity:
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
 def test_stock_lava_gives_the_same_logits(smallest_graph: Graph, granularity: str) -> None:
-    ids = random_ids(6, 23)
+    ids = random_ids(12, 23)
     with LavaNetwork(smallest_graph, granularity, runtime="stock", timeout_seconds=30) as network:
-        found = in_calls(network, ids, (3, 1, 2))
+        found = in_calls(network, ids, (9, 1, 2))
         np.testing.assert_array_equal(found, Engine(smallest_graph).process(ids))
         network.reset()
         np.testing.assert_array_equal(network.process(ids[:2]), found[:2])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +21,14 @@ PROMPT_TOKENS = 64
 """Most tokens that go through the network together; memory grows with it, speed hardly does any more."""
 FEWEST_TOGETHER = 8
 """Below this, tokens are faster one by one: the weights are read again, but nothing is padded."""
+
+
+def pieces(tokens: int) -> Iterator[int]:
+    """Yield how many of some tokens go through a network together, one piece after the other."""
+    while tokens:
+        count = min(tokens, PROMPT_TOKENS) if tokens >= FEWEST_TOGETHER else 1
+        yield count
+        tokens -= count
 
 
 class FastEngine(GraphBackend):
@@ -81,9 +91,7 @@ class FastEngine(GraphBackend):
             A value is outside what the proof of bounds promises. States are undefined until `reset`.
         """
         table, done = self.graph.tensors[self._tokens.table], 0
-        while done < len(ids):
-            left = len(ids) - done
-            count = min(left, PROMPT_TOKENS) if left >= FEWEST_TOGETHER else 1
+        for count in pieces(len(ids)):
             rows = table[ids[done : done + count]]
             logits = self._rows_of_logits(1 if take is None else count)
             self._core.run({self._tokens.out(): rows}, {self._logits.inputs[0]: logits}, last_only=take is None)

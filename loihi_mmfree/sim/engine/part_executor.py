@@ -16,7 +16,7 @@ from loihi_mmfree.sim.engine.team import ProgramLibrary, Team, available_threads
 
 
 class FastExecutor:
-    """Runs a part token by token, as `ir.part.PartExecutor` would.
+    """Runs a part as `ir.part.PartExecutor` would.
 
     Parameters
     ----------
@@ -25,6 +25,8 @@ class FastExecutor:
         Check every register and accumulator against its declared width and count overflows.
     team : Team
     library : ProgramLibrary
+    tokens : int
+        Most tokens in a call.
 
     Attributes
     ----------
@@ -37,8 +39,9 @@ class FastExecutor:
         The nodes hold something that the kernels do not know.
     """
 
-    def __init__(self, part: Part, strict: bool, team: Team, library: ProgramLibrary) -> None:
-        self._core = FastCore(part, 1, strict, team, library)
+    def __init__(self, part: Part, strict: bool, team: Team, library: ProgramLibrary, tokens: int = 1) -> None:
+        self._part, self._core = part, FastCore(part, tokens, strict, team, library)
+        self._room = [np.zeros((tokens, part.size_of(each)), np.int32) for each in part.results if tokens > 1]
         self.variables = self._core.states
 
     @property
@@ -50,6 +53,13 @@ class FastExecutor:
         """Run one token; see `PartExecutor.step`."""
         return self._core.step(messages)
 
+    def run(self, messages: Sequence[np.ndarray], tokens: int) -> list[NDArray[np.int32]]:
+        """Run some tokens; see `PartExecutor.run`. Rows of no token hold anything, and all the next call's."""
+        inputs = {source: each[:tokens] for source, each in zip(self._part.inputs, messages, strict=True)}
+        results = {source: each[:tokens] for source, each in zip(self._part.results, self._room, strict=True)}
+        self._core.run(inputs, results)
+        return self._room
+
 
 class FastExecutors:
     """Makes executors for parts of a graph, which share threads and machine code."""
@@ -57,9 +67,9 @@ class FastExecutors:
     def __init__(self) -> None:
         self._team, self._library = Team(available_threads()), ProgramLibrary()
 
-    def __call__(self, part: Part, strict: bool) -> FastExecutor:
-        """Return an executor."""
-        return FastExecutor(part, strict, self._team, self._library)
+    def __call__(self, part: Part, strict: bool, tokens: int = 1) -> FastExecutor:
+        """Return an executor for up to `tokens` tokens in a call."""
+        return FastExecutor(part, strict, self._team, self._library, tokens)
 
     def of_node(self, graph: Graph, node: Node, strict: bool) -> Callable[[], FastExecutor] | None:
         """Return what makes the executor of a single node, with messages in the order of its inputs and outputs.

@@ -24,9 +24,16 @@ from loihi_mmfree.ir.part import Part, PartExecutor
 from loihi_mmfree.ir.schedule import depth as depth_of
 from loihi_mmfree.ir.schedule import offsets
 from loihi_mmfree.processes.block import Block, BlockModel
-from loihi_mmfree.processes.host import LogitsSink, TokenSource
+from loihi_mmfree.processes.host import (
+    LogitsSink,
+    LogitsSinkModel,
+    PromptSinkModel,
+    PromptSourceModel,
+    TokenSource,
+    TokenSourceModel,
+)
 from loihi_mmfree.processes.neuron_group import TALLY, NeuronGroup, NeuronGroupModel
-from loihi_mmfree.processes.scheduled import ScheduledProcess, model_with_ports
+from loihi_mmfree.processes.scheduled import TOGETHER, ScheduledProcess, model_with_ports, port_shapes
 from loihi_mmfree.processes.synapse import Delay, TernaryDenseModel, ternary_dense
 from loihi_mmfree.sim.engine.part_executor import FastExecutors
 
@@ -85,7 +92,12 @@ class LavaGraph:
 
 
 def build(
-    graph: Graph, granularity: str, strict: bool, kernels: str = "compiled", tally: bool = False
+    graph: Graph,
+    granularity: str,
+    strict: bool,
+    kernels: str = "compiled",
+    tally: bool = False,
+    together: int = 1,
 ) -> LavaGraph:
     """Make and connect the processes of a lowered graph.
 
@@ -102,6 +114,8 @@ def build(
         What processes compute with.
     tally : bool
         At operator granularity, give neuron groups a port for what they count.
+    together : int
+        At network granularity, most tokens that a message may carry.
 
     Raises
     ------
@@ -117,7 +131,17 @@ def build(
     with _root_logger_unchanged():
         if granularity == "operator":
             return _operators(graph, strict, executors, tally)
-        return _blocks(graph, BLOCK_NAMES[granularity], strict, executors)
+        together = together if granularity == "network" else 1
+        return _blocks(graph, BLOCK_NAMES[granularity], strict, executors, together)
+
+
+_HOST_ENDS: Mapping[tuple[type[AbstractProcess], bool], type[AbstractProcessModel]] = {
+    (TokenSource, False): TokenSourceModel,
+    (TokenSource, True): PromptSourceModel,
+    (LogitsSink, False): LogitsSinkModel,
+    (LogitsSink, True): PromptSinkModel,
+}
+"""The model of a host's end, and of one where tokens may share a message."""
 
 
 class SimulationConfig(Loihi2SimCfg):
@@ -130,11 +154,17 @@ class SimulationConfig(Loihi2SimCfg):
         self, process: AbstractProcess, proc_models: list[type[AbstractProcessModel]]
     ) -> type[AbstractProcessModel]:
         """Choose the ProcessModel of a process."""
+        parameters = process.proc_params
+        if isinstance(process, (TokenSource, LogitsSink)):
+            return _HOST_ENDS[type(process), parameters["together"] > 1]
         own_ports = {NeuronGroup: NeuronGroupModel, Block: BlockModel}
         if type(process) not in own_ports:
             return super().select(process, proc_models)
-        parameters = process.proc_params
-        ports = parameters["inputs"], tuple(parameters["outputs"]), parameters["states"]
+        inputs, outputs = (
+            tuple(port_shapes(dict.fromkeys(parameters[kind], 0), parameters["together"]))
+            for kind in ("inputs", "outputs")
+        )
+        ports = inputs, outputs, parameters["states"]
         return model_with_ports(own_ports[type(process)], *ports, parameters["message_bits"])
 
 
@@ -166,6 +196,7 @@ class _Setting:
     strict: bool
     executor: Callable[[], Any] | None = None
     tally: bool = False
+    together: int = 1
 
     @property
     def message_bits(self) -> int:
@@ -204,12 +235,19 @@ def _dense(node: Node, codes: NDArray[np.int8], setting: _Setting, packed: bool 
 
 
 def _token_source(node: nodes.TokenIn, setting: _Setting) -> TokenSource:
-    depth = setting.depth
-    return TokenSource(name=node.name, size=node.size, depth=depth, buffer_size=depth + 1)
+    depth, together = setting.depth, setting.together
+    return TokenSource(name=node.name, size=node.size, depth=depth, buffer_size=depth + 1, together=together)
 
 
 def _logits_sink(node: nodes.LogitsOut, setting: _Setting) -> LogitsSink:
-    return LogitsSink(name=node.name, size=node.size, offset=setting.offset, depth=setting.depth, buffer_size=1)
+    return LogitsSink(
+        name=node.name,
+        size=node.size,
+        offset=setting.offset,
+        depth=setting.depth,
+        buffer_size=1,
+        together=setting.together,
+    )
 
 
 def _neuron_group(node: nodes.NeuronGroup, setting: _Setting) -> NeuronGroup:
@@ -259,15 +297,20 @@ def _operator(
     strict: bool,
     executors: FastExecutors | None = None,
     tally: bool = False,
+    together: int = 1,
 ) -> AbstractProcess:
     if type(node) not in _PROCESSES:
         raise TypeError(f"{node.name}: no Lava process is known for a {type(node).__name__}")
     executor = executors.of_node(graph, node, strict) if executors is not None else None
-    return _PROCESSES[type(node)].make(node, _Setting(graph, offset, depth, strict, executor, tally))
+    return _PROCESSES[type(node)].make(node, _Setting(graph, offset, depth, strict, executor, tally, together))
 
 
 def _blocks(
-    graph: Graph, block_of: Callable[[str], str], strict: bool, executors: FastExecutors | None
+    graph: Graph,
+    block_of: Callable[[str], str],
+    strict: bool,
+    executors: FastExecutors | None,
+    together: int,
 ) -> LavaGraph:
     built = LavaGraph(depth=0, executors=executors)
     executor = executors or PartExecutor
@@ -275,14 +318,16 @@ def _blocks(
     for node in graph:
         parts.setdefault(block_of(node.name), []).append(node)
     for node in parts.pop(nodes.HOST_BLOCK):
-        built.processes[node.name] = _operator(graph, node, offset=0, depth=0, strict=strict)
+        built.processes[node.name] = _operator(graph, node, 0, 0, strict, together=together)
     built.ports[Source(built.source.name)] = built.source.out
     for name, group in parts.items():
         part = Part.of(graph, group)
-        block = Block(name=name, part=part, strict=strict, executor=executor)
+        block = Block(name=name, part=part, strict=strict, executor=executor, together=together)
         built.processes[name] = block
         for read in part.inputs:
             built.ports[read].connect(getattr(block, str(read)))
+            if together > 1:
+                built.source.out_together.connect(getattr(block, str(read) + TOGETHER))
         for sent in part.results:
             built.ports[sent] = getattr(block, str(sent))
         for node in group:
@@ -290,6 +335,8 @@ def _blocks(
                 built.states[node.name, state] = getattr(block, f"{node.name}.{state}")
     (logits,) = graph.by_name[built.sink.name].inputs
     built.ports[logits].connect(built.sink.accumulators)
+    if together > 1:
+        getattr(block, str(logits) + TOGETHER).connect(built.sink.accumulators_together)
     built.sent = dict.fromkeys(built.ports, 0)
     return built
 

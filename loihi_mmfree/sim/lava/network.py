@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
 
 import numpy as np
 from lava.magma.core.process.process import ProcessServer
@@ -19,6 +20,7 @@ from loihi_mmfree.ir.nodes import NeuronGroup
 from loihi_mmfree.ir.synapses import Synapse
 from loihi_mmfree.processes.neuron_group import TALLY
 from loihi_mmfree.sim.backend import GraphBackend, TakeLogits
+from loihi_mmfree.sim.engine.compiled import PROMPT_TOKENS, pieces
 from loihi_mmfree.sim.lava.graph import LavaGraph, SimulationConfig, build
 from loihi_mmfree.sim.lava.runtimes.base import NetworkRuntime
 from loihi_mmfree.sim.lava.runtimes.inprocess import InProcessRuntime
@@ -40,7 +42,7 @@ class LavaNetwork(GraphBackend):
         Lowered, with balanced delays.
     granularity : {"operator", "block", "network"}
         What a Lava process is: a node, with the time steps of the chip; or a block, or the whole network, which
-        passes a token in one time step.
+        passes a token in one time step, and many tokens of a prompt unless somebody observes it.
     runtime : {"inprocess", "stock"}
         Lava in this process, or Lava as it comes: an OS process for every Lava process.
     timeout_seconds : float
@@ -80,9 +82,12 @@ class LavaNetwork(GraphBackend):
         observer.require(able, f"sim at {granularity} granularity", advice)
         self._taps = Taps(graph, observer)
         tallied = self._taps.tally is not None
-        self._lava = build(graph, granularity, strict, kernels, tally=tallied)
+        self._observed = tallied or self._taps.tap is not None
+        together = 1 if self._observed else PROMPT_TOKENS
+        self._lava = build(graph, granularity, strict, kernels, tallied, together)
+        self._together = together > 1 and granularity == "network"
         self._strict, self._wide_sums = strict, Counters()
-        self._tapped = tuple(self._lava.ports) if tallied or self._taps.tap is not None else ()
+        self._tapped = tuple(self._lava.ports) if self._observed else ()
         for source in self._tapped:
             self._lava.ports[source].flag_external_pipe()
         try:
@@ -129,12 +134,16 @@ class LavaNetwork(GraphBackend):
         """Read tokens and return the logits after the last; see `Backend.read`.
 
         The tokens enter one a time step, and the call returns when the last one's logits have left. So a prompt
-        in one call is pipelined, and tokens in a call each fall through.
+        in one call is pipelined, and tokens in a call each fall through. Where tokens may share a message, they
+        enter in the engine's pieces.
         """
         self._taps.begin(len(ids))
         try:
-            self._set_burst(len(ids))
-            logits = self._run_burst(ids, take)
+            if self._together:
+                logits = self._run_pieces(ids, take)
+            else:
+                self._set_burst(len(ids))
+                logits = self._run_burst(ids, take)
         except BaseException:
             self.close()
             raise
@@ -163,11 +172,37 @@ class LavaNetwork(GraphBackend):
 
     def _set_burst(self, tokens: int) -> None:
         """Tell the processes how many tokens enter together, if that has changed and if they have to know."""
-        if tokens == self._burst or self.depth == 0:
+        if tokens == self._burst or (self.depth == 0 and not self._together):
             return
+        origin = 0 if self._together else self._steps
         for process in self._lava.scheduled:
-            process.schedule.set(np.array([self._steps, tokens]))
+            process.schedule.set(np.array([origin, tokens]))
         self._burst = tokens
+
+    def _run_pieces(self, ids: NDArray[np.int64], take: TakeLogits | None) -> NDArray[np.int32]:
+        """Run until all tokens have passed, pieces of them in a message each."""
+        done = 0
+        for count, equal in groupby(pieces(len(ids))):
+            part = ids[done : done + count * len(list(equal))]
+            self._set_burst(count)
+            logits = self._run_burst(part, take) if count == 1 else self._run_together(part, count, take)
+            done += len(part)
+        return logits
+
+    def _run_together(self, ids: NDArray[np.int64], count: int, take: TakeLogits | None) -> NDArray[np.int32]:
+        """Run messages of `count` tokens each."""
+        source, sink = self._lava.source.row_together, self._lava.sink.logits_together
+        table, rows = self.graph.tensors[self._tokens.table], np.zeros(source.shape, dtype=np.int32)
+        self._runtime.begin(len(ids) // count)
+        for first in range(0, len(ids), count):
+            rows[:count] = table[ids[first : first + count]]
+            self._runtime.send(source, rows)
+            logits = self._runtime.receive(sink)[:count]
+            if take is not None:
+                take(logits)
+        self._runtime.wait()
+        self._steps += len(ids)
+        return logits[-1].copy()
 
     def _run_burst(self, ids: NDArray[np.int64], take: TakeLogits | None) -> NDArray[np.int32]:
         """Run until the last logits have left, and pass on what the network sends in the meantime."""
