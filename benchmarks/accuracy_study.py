@@ -49,6 +49,15 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
             "sites": [{"match": INPUTS, "method": "percentile", "percentile": 99.9}],
         }
     },
+    **{
+        f"A{bits}, fine": {
+            "quantization": {
+                "activation_bits": bits,
+                "sites": [{"match": INPUTS, "method": "fine_least_squares"}],
+            }
+        }
+        for bits in (10, 8, 7, 6, 5)
+    },
     "state 12": widths(state_bits=12),
     "state 10": widths(state_bits=10),
     "residual 12": widths(residual_bits=12),

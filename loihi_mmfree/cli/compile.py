@@ -33,6 +33,27 @@ def compile_command(
     act_bits: int | None = typer.Option(
         None, "--act-bits", help="Bits of the projections' inputs, 4 to 16 [default: 12]."
     ),
+    residual_bits: int | None = typer.Option(
+        None, "--residual-bits", help="Bits of the residual stream and the embedding, 8 to 24 [default: 16]."
+    ),
+    preactivation_bits: int | None = typer.Option(
+        None, "--preactivation-bits", help="Bits of the projections' outputs before a gate, 8 to 24 [default: 16]."
+    ),
+    state_bits: int | None = typer.Option(
+        None, "--state-bits", help="Bits of the recurrent state, 8 to 24 [default: 16]."
+    ),
+    product_bits: int | None = typer.Option(
+        None, "--product-bits", help="Bits of gated products and of what norms square, 8 to 24 [default: 16]."
+    ),
+    headroom_bits: int | None = typer.Option(
+        None, "--headroom-bits", help="Bits that all but the projections' inputs keep free, 0 to 4 [default: 1]."
+    ),
+    method: str | None = typer.Option(
+        None,
+        "--method",
+        help="How formats of the projections' inputs are chosen: least_squares, fine_least_squares, max or "
+        "percentile [default: least_squares].",
+    ),
     zeros: float | None = typer.Option(
         None,
         "--zeros",
@@ -112,7 +133,15 @@ def compile_command(
         "straddle": straddle,
         "ternary_scale": ternary_scale,
     }
-    settings = _settings(config, preset).changed(act_bits, zeros, given)
+    widths = {
+        "activation_bits": act_bits,
+        "residual_bits": residual_bits,
+        "preactivation_bits": preactivation_bits,
+        "state_bits": state_bits,
+        "product_bits": product_bits,
+        "headroom_bits": headroom_bits,
+    }
+    settings = _settings(config, preset).changed(widths, {"method": method, "zeros": zeros}, given)
     notices: list[str] = []
     if budget is None and budget_text is not None:
         raise UsageError("`budget_text` is what a budget is judged on; give `budget='0.2%'` as well")

@@ -88,7 +88,9 @@ class Advisor:
     def _narrowed(self, bits: int) -> dict[str, QFormat]:
         """The formats with activations of fewer bits and the same range."""
         return {
-            site: QFormat(bits, each.frac - (each.bits - bits)) if site in self.activations else each
+            site: replace(each, bits=bits, frac=each.frac - (each.bits - bits))
+            if site in self.activations
+            else each
             for site, each in self.formats.items()
         }
 

@@ -115,29 +115,27 @@ class CompileConfig:
 
     def changed(
         self,
-        activation_bits: int | None = None,
-        zeros: float | None = None,
+        widths: Mapping[str, int | None] | None = None,
+        inputs: Mapping[str, Any] | None = None,
         others: Mapping[str, Any] | None = None,
     ) -> CompileConfig:
         """Return these settings with others over them; None leaves one as it is.
 
         Parameters
         ----------
-        activation_bits : int, optional
-            Of all inputs of projections, as far as no rule says otherwise.
-        zeros : float, optional
-            Share of the inputs of every projection that a threshold keeps from being sent.
+        widths : mapping, optional
+            Widths of `QuantizationConfig` by name: of all such sites, as far as no rule says otherwise.
+        inputs : mapping, optional
+            What a `SiteRule` sets, by name, for all inputs of projections.
         others : mapping, optional
             Fields by name.
         """
-        quantization = self.quantization
-        if activation_bits is not None:
-            quantization = dataclasses.replace(quantization, activation_bits=activation_bits)
-        if zeros is not None:
-            rule = SiteRule(f"*{INPUT}", zeros=zeros)
-            quantization = dataclasses.replace(quantization, sites=(*quantization.sites, rule))
-        given = {name: value for name, value in (others or {}).items() if value is not None}
-        return dataclasses.replace(self, quantization=quantization, **given)
+        quantization = dataclasses.replace(self.quantization, **_given(widths))
+        rule = _given(inputs)
+        if rule:
+            sites = (*quantization.sites, SiteRule(f"*{INPUT}", **rule))
+            quantization = dataclasses.replace(quantization, sites=sites)
+        return dataclasses.replace(self, quantization=quantization, **_given(others))
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> CompileConfig:
@@ -160,3 +158,7 @@ class CompileConfig:
     def from_toml(cls, text: str, where: str) -> CompileConfig:
         """Read settings from TOML text; `where` names it in errors."""
         return cls.from_mapping(parse_toml(text, where))
+
+
+def _given(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (values or {}).items() if value is not None}

@@ -330,7 +330,7 @@ def _manifest(checkpoint: Checkpoint, config: CompileConfig, compiled: Compiled)
         "checkpoint_sha256": checkpoint.sha256(),
         "model": asdict(checkpoint.config),
         "config": config.to_dict(),
-        "formats": {site: [each.bits, each.frac] for site, each in formats.items()},
+        "formats": {site: each.to_list() for site, each in formats.items()},
         "thresholds": dict(compiled.calibration.thresholds),
         "logit_scale": logits_output(graph).scale,
         "depth_steps": depth(graph),

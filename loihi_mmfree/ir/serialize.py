@@ -65,8 +65,8 @@ _CODECS: Mapping[str, _Codec] = {
     "Role": _Codec(lambda value: value.value, nodes.Role),
     "Program": _Codec(Program.to_dict, Program.from_dict),
     "tuple[tuple[str, QFormat], ...]": _Codec(
-        lambda value: [[port, each.bits, each.frac] for port, each in value],
-        lambda data: tuple((str(port), QFormat(int(bits), int(frac))) for port, bits, frac in data),
+        lambda value: [[port, *each.to_list()] for port, each in value],
+        lambda data: tuple((str(port), QFormat.from_list(numbers)) for port, *numbers in data),
     ),
     "tuple[tuple[str, str], ...]": _Codec(
         lambda value: [list(pair) for pair in value],

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from loihi_mmfree.checkpoint.config import LARGEST_SIZE
 from loihi_mmfree.errors import ArtifactError
 from loihi_mmfree.fixedpoint.operations import Named
+from loihi_mmfree.fixedpoint.qformat import SIXTEENTHS
 from loihi_mmfree.ir.graph import Graph, Node
 from loihi_mmfree.ir.nodes import LogitsOut, NeuronGroup, TokenIn, token_input
 from loihi_mmfree.ir.schedule import depth
@@ -210,8 +211,10 @@ def _wrong_entries(manifest: Mapping[str, Any]) -> Iterator[str]:
 
 def _wrong_formats(formats: Mapping[str, Any]) -> Iterator[str]:
     for site, value in formats.items():
-        whole = isinstance(value, list) and len(value) == 2 and _is_whole(value[0], 2, MESSAGE_BITS)
-        if not whole or not _is_whole(value[1], -LARGEST_FRACTION, LARGEST_FRACTION):
+        numbers = value if isinstance(value, list) and len(value) in (2, 3) else [None, None]
+        bits, frac, sixteenths = (*numbers, SIXTEENTHS)[:3]
+        right = _is_whole(bits, 2, MESSAGE_BITS) and _is_whole(frac, -LARGEST_FRACTION, LARGEST_FRACTION)
+        if not right or not _is_whole(sixteenths, SIXTEENTHS, 2 * SIXTEENTHS - 1):
             yield f"formats: {short(site)} is {short(value)}"
 
 

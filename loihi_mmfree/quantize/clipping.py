@@ -1,4 +1,4 @@
-"""Where to clip: the power-of-two format with the least squared error over calibration data.
+"""Where to clip: the format with the least squared error over calibration data.
 
 The data is kept as a histogram of magnitudes, so that it can come in batches. A bin is what shares the
 leading bits of a float32, exponent and first four bits of the fraction: 16 bins an octave, any size.
@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from loihi_mmfree.fixedpoint.qformat import QFormat
+from loihi_mmfree.fixedpoint.qformat import SIXTEENTHS, QFormat
 
 # A float32 without its sign has 31 bits; the leading 12 name its bin.
 DROPPED_BITS = 19
@@ -42,7 +42,7 @@ def covered_magnitude(histogram: Tensor, share: float) -> float:
     return float(torch.tensor(pattern, dtype=torch.int32).view(torch.float32)) if share > 0 and total else 0.0
 
 
-def least_squares_format(histogram: Tensor, covering: QFormat) -> QFormat:
+def least_squares_format(histogram: Tensor, covering: QFormat, fine: bool = False) -> QFormat:
     """Return the format with the least squared error among those as wide, at equal error the coarsest.
 
     Parameters
@@ -51,8 +51,16 @@ def least_squares_format(histogram: Tensor, covering: QFormat) -> QFormat:
         Sum of `magnitude_histogram` over the data, all of it finite.
     covering : QFormat
         The finest format that clips nothing; a coarser one is never better.
+    fine : bool
+        The unit may be any sixteenth of a power of two, within an octave of the best power of two.
     """
     candidates = [QFormat(covering.bits, covering.frac + finer) for finer in range(covering.bits)]
+    best = min(candidates, key=lambda candidate: squared_error(candidate, histogram))
+    if not fine:
+        return best
+    units = [(best.frac, sixteenths) for sixteenths in reversed(range(SIXTEENTHS, 2 * SIXTEENTHS))]
+    units += [(best.frac + 1, sixteenths) for _, sixteenths in units]
+    candidates = [best, *(QFormat(covering.bits, *unit) for unit in units)]
     return min(candidates, key=lambda candidate: squared_error(candidate, histogram))
 
 

@@ -21,8 +21,10 @@ LIMITS = {
     "product_bits": (8, 24),
     "headroom_bits": (0, 4),
 }
-METHODS = ("max", "least_squares", "percentile")
-"""How a format is chosen: by the largest magnitude, the least squared error, or a share of all values."""
+FINE = "fine_least_squares"
+METHODS = ("max", "least_squares", FINE, "percentile")
+"""How a format is chosen: by the largest magnitude, the least squared error, that with any sixteenth of a power of
+two as unit (of inputs of projections), or a share of all values."""
 INPUT = ".input"
 """End of the names of the sites at the inputs of projections, whose values are sent as graded spikes."""
 
@@ -37,7 +39,7 @@ class SiteSetting:
         Width, sign included.
     headroom_bits : int
         Bits kept above what the method covers.
-    method : {"max", "least_squares", "percentile"}
+    method : {"max", "least_squares", "fine_least_squares", "percentile"}
         Least squares keeps no headroom.
     percentile : float
         Share of the values, in percent, that "percentile" covers.
@@ -177,6 +179,11 @@ class QuantizationConfig:
             raise UsageError(
                 f"quantization.sites: {site} is given a share of zeros; a threshold goes with inputs of "
                 f"projections (*{INPUT}), whose values are sent"
+            )
+        if setting.method == FINE and not site.endswith(INPUT):
+            raise UsageError(
+                f"quantization.sites: {site} is given the method {FINE}; only inputs of projections (*{INPUT}) "
+                "have a gain in front and a multiplier behind that take any unit"
             )
         return setting
 

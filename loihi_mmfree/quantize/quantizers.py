@@ -18,9 +18,9 @@ from brevitas.quant.solver.weight import WeightQuantSolver
 from torch import Tensor, nn
 
 from loihi_mmfree.errors import CheckpointError, UsageError
-from loihi_mmfree.fixedpoint.qformat import QFormat
+from loihi_mmfree.fixedpoint.qformat import SIXTEENTHS, QFormat
 from loihi_mmfree.quantize.clipping import BINS, covered_magnitude, least_squares_format, magnitude_histogram
-from loihi_mmfree.quantize.config import SiteSetting
+from loihi_mmfree.quantize.config import FINE, SiteSetting
 
 # Upstream clamps the mean magnitude of a weight matrix to this (mmfreelm/ops/fusedbitnet.py, weight_quant).
 SMALLEST_WEIGHT_SCALE = 1e-5
@@ -183,6 +183,8 @@ class CalibratedScaling(ParameterScaling):
         self.register_buffer("maximum", torch.tensor(-math.inf))
         self.register_buffer("histogram", torch.zeros(BINS, dtype=torch.int64), persistent=False)
         self.calibrated = False
+        # What a unit is more than the power of two that Brevitas quantizes to.
+        self.sixteenths = SIXTEENTHS
         # Raised while it collects; `init_scale` is the end of that. Brevitas' calibration_mode knows both names.
         self.collect_stats_steps = 0
 
@@ -207,18 +209,21 @@ class CalibratedScaling(ParameterScaling):
         if self.method == "percentile":
             maximum = min(maximum, covered_magnitude(self.histogram, self.percentile / 100))
         covering = covering_format(bits, maximum, self.headroom_bits)
-        return least_squares_format(self.histogram, covering) if self.method == "least_squares" else covering
+        if self.method in ("least_squares", FINE):
+            return least_squares_format(self.histogram, covering, fine=self.method == FINE)
+        return covering
 
     def suiting_threshold(self, qformat: QFormat) -> int:
         """Return the least integer of a format above what the share of zeros does not exceed; 0 without one."""
         if not self.zeros:
             return 0
-        return 1 + math.floor(covered_magnitude(self.histogram, self.zeros) * 2.0**qformat.frac)
+        return 1 + math.floor(covered_magnitude(self.histogram, self.zeros) / qformat.scale)
 
     def set_format(self, qformat: QFormat) -> None:
         """Take a format of the same width instead of a calibration."""
         # The parameter is log2 of the value at which the range ends: 2**(bits - 1) units.
         nn.init.constant_(self.value, qformat.bits - 1 - qformat.frac)
+        self.sixteenths = qformat.sixteenths
         self.calibrated = True
 
     def qformat(self) -> QFormat:
@@ -233,15 +238,15 @@ class CalibratedScaling(ParameterScaling):
         """
         if not self.calibrated:
             self._refuse()
-        return QFormat(self.bits, self.bits - 1 - round(self.value.item()))
+        return QFormat(self.bits, self.bits - 1 - round(self.value.item()), self.sixteenths)
 
     def get_extra_state(self) -> Tensor:
         """Return what a state dict needs beyond the tensors."""
-        return torch.tensor(self.calibrated)
+        return torch.tensor(self.sixteenths if self.calibrated else 0)
 
     def set_extra_state(self, state: Tensor) -> None:
         """Restore what `get_extra_state` returned."""
-        self.calibrated = bool(state)
+        self.calibrated, self.sixteenths = bool(state), int(state) or SIXTEENTHS
 
     def observe(self, value: Tensor) -> None:
         """Note the magnitudes of values."""
@@ -310,7 +315,10 @@ class ActivationQuantizer(qnn.QuantIdentity):
         if scaling.collect_stats_steps > 0:
             scaling.observe(value.detach())
             return value
-        result: Tensor = super().forward(value)
+        ratio = scaling.sixteenths / SIXTEENTHS
+        result: Tensor = super().forward(value if ratio == 1 else value / ratio)
+        if ratio != 1:
+            result = result * ratio
         if not scaling.threshold:
             return result
         return torch.where(result.abs() >= scaling.threshold * scaling.qformat().scale, result, 0.0)

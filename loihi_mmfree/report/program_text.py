@@ -51,7 +51,7 @@ def _header(each: NodeProgram) -> Iterator[str]:
 
 
 def _format(known: QFormat | None) -> str:
-    return "" if known is None else f" Q{known.bits}.{known.frac}"
+    return "" if known is None else f" {known}"
 
 
 def _input(feed: Feed) -> str:

@@ -217,5 +217,5 @@ def _block_of(shard: Shard) -> str:
 
 def _node(node: Node, offset: int) -> NodeSummary:
     meant = node.formats if isinstance(node, NeuronGroup) else ()
-    formats = ", ".join(f"{port} Q{each.bits}.{each.frac}" for port, each in meant)
+    formats = ", ".join(f"{port} {each}" for port, each in meant)
     return NodeSummary(node.name, node.kind, node.shape, offset, formats)

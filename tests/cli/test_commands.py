@@ -77,12 +77,16 @@ def test_settings_come_from_a_preset_and_options_go_over_them(
     call: Call, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     call(
-        "compile", tiny_checkpoint, "-o", tmp_path / "net", "--preset", "a8", "--zeros", "0.3", "--weight-bits", 2
-    )
+        "compile", tiny_checkpoint, "-o", tmp_path / "net", "--preset", "a8", "--zeros", "0.3", "--weight-bits", 2,
+        "--state-bits", 14, "--method", "fine_least_squares",
+    )  # fmt: skip
     settings = parse_toml((tmp_path / "net" / "config.toml").read_text(), "config.toml")
     assert settings["weight_bits"] == 2
     assert settings["quantization"]["activation_bits"] == 8
-    assert settings["quantization"]["sites"] == [{"match": "*.input", "zeros": 0.3}]
+    assert settings["quantization"]["state_bits"] == 14
+    assert settings["quantization"]["sites"] == [
+        {"match": "*.input", "method": "fine_least_squares", "zeros": 0.3}
+    ]
 
 
 def test_run_prints_a_document_with_all_that_is_promised(call: Call, tiny_net: Net) -> None:

@@ -111,15 +111,15 @@ class Accumulators(NamedTuple):
 class Page:
     """A model of a checkpoint in integers, with empty states at first."""
 
-    def __init__(
-        self, checkpoint: Path, formats: Mapping[str, tuple[int, int]], thresholds: Mapping[str, int]
-    ) -> None:
+    def __init__(self, checkpoint: Path, formats: Mapping[str, list[int]], thresholds: Mapping[str, int]) -> None:
         config = json.loads((checkpoint / "config.json").read_text())
         stored = load_file(checkpoint / "model.safetensors")
         self.tensors = {name: tensor.astype(np.float32) for name, tensor in stored.items()}
         self.layers, self.bounded = config["num_hidden_layers"], config.get("use_lower_bound", True)
         self.head = "model.embeddings.weight" if config.get("tie_word_embeddings") else "lm_head.weight"
-        self.formats, self.thresholds = formats, thresholds
+        self.formats = {site: (bits, frac) for site, (bits, frac, *_) in formats.items()}
+        self.units = {site: m / 16 for site, (_, _, *given) in formats.items() for m in given or [16]}
+        self.thresholds = thresholds
         self.codes = {
             name: ternary(self.tensors[name])
             for name in {self.head, *(name for name in self.tensors if name.endswith("_proj.weight"))}
@@ -174,7 +174,7 @@ class Page:
         found = []
         for reader in readers:
             name = reader if reader == "lm_head" else f"model.{reader}"
-            m, k = multipliers(outer * self.gain(f"{name}.norm") * math.sqrt(n))
+            m, k = multipliers(outer * self.gain(f"{name}.norm") * (math.sqrt(n) / self.units[f"{reader}.input"]))
             bits, input_frac = self.formats[f"{reader}.input"]
             total = k + 22 + frac - input_frac - square_frac
             s = min(max(b + 15 - 21, 0), total - 7)
@@ -186,7 +186,8 @@ class Page:
 
     def projection(self, a: Integers, site: str, weight: str, rows: slice = slice(None)) -> Accumulators:
         codes, s = self.codes[weight]
-        return Accumulators(codes[rows].astype(np.int64) @ a, s * 2.0 ** -self.formats[f"{site}.input"][1])
+        unit = s * self.units[f"{site}.input"] * 2.0 ** -self.formats[f"{site}.input"][1]
+        return Accumulators(codes[rows].astype(np.int64) @ a, unit)
 
     # Section 7.
 
@@ -250,8 +251,7 @@ def root(total: int) -> tuple[int, int]:
 
 
 def _assert_page_gives_the_logits_of(net: Net, checkpoint: Path, ids: Iterable[int]) -> Page:
-    formats = {site: (bits, frac) for site, (bits, frac) in net.manifest["formats"].items()}
-    page = Page(checkpoint, formats, net.manifest["thresholds"])
+    page = Page(checkpoint, net.manifest["formats"], net.manifest["thresholds"])
     logits = np.stack([page.logits(token) for token in ids])
     run = loihi_mmfree.run(net, list(ids), 0, backend="engine")
     assert hashlib.sha256(logits.astype("<i4").tobytes()).hexdigest() == run.logits_sha256
@@ -270,7 +270,7 @@ def test_the_page_gives_the_logits_of_mmf_demo(demo_net: Net, demo_checkpoint: P
 def test_the_page_holds_for_other_widths_and_shapes(
     make_checkpoint: Callable[..., Checkpoint], tmp_path: Path
 ) -> None:
-    """Widths that all differ, thresholds, few fractional bits, a tied head, no lower bounds, clamped values."""
+    """Widths that all differ, thresholds, units between powers of two, a tied head, no lower bounds, and so on."""
     large = {f"model.layers.0.attn.{part}_proj.norm.weight": np.full(16, 40, np.float32) for part in "if"}
     checkpoint = make_checkpoint(
         large, expand_ratio=2, tie_word_embeddings=True, use_lower_bound=False, rms_norm_eps=1e-2
@@ -282,7 +282,11 @@ def test_the_page_holds_for_other_widths_and_shapes(
         state_bits=16,
         product_bits=20,
         headroom_bits=0,
-        sites=(SiteRule("layers.*.attn.*.input", zeros=0.3), SiteRule("layers.1.mlp.*.input", bits=7)),
+        sites=(
+            SiteRule("layers.*.attn.*.input", zeros=0.3),
+            SiteRule("layers.1.mlp.*.input", bits=7),
+            SiteRule("*.input", method="fine_least_squares"),
+        ),
     )
     net, _ = compile_checkpoint(
         checkpoint.path, tmp_path / "net", CompileConfig(quantization=widths), calibration=np.arange(4)
@@ -290,3 +294,6 @@ def test_the_page_holds_for_other_widths_and_shapes(
     page = _assert_page_gives_the_logits_of(net, checkpoint.path, range(32))
     assert page.formats["layers.0.attn.f_proj.output"][1] < 4
     assert page.saturations > 0
+    between = {site for site, unit in page.units.items() if unit != 1}
+    assert between & {"layers.1.mlp.gate_proj.input", "lm_head.input"}
+    assert all(site.endswith(".input") for site in between)

@@ -108,6 +108,8 @@ def test_no_logit_is_computed_from_memory_that_nobody_wrote(net_copy: Path) -> N
         (lambda data: data.update(logit_scale=None), "logit_scale is None"),
         (lambda data: data["config"].update(quantization=3), "quantization.activation_bits is None"),
         (lambda data: data["formats"].update(embeddings=[16, 10**30]), "formats: 'embeddings' is"),
+        (lambda data: data["formats"].update(embeddings=[16, 3, 32]), "formats: 'embeddings' is"),
+        (lambda data: data["formats"].update(embeddings=[16, 3, 17, 1]), "formats: 'embeddings' is"),
         (lambda data: data.pop("versions"), "lacks versions"),
         (lambda data: data["files"].update({"graph.json": 7}), "files: 'graph.json' is 7"),
     ],

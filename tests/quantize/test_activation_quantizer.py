@@ -128,8 +128,17 @@ def test_a_format_can_be_set_instead_of_calibrated():
     assert quantizer(torch.tensor([1.0 + 2**-5, 1.0 + 2**-7])).tolist() == [1.0 + 2**-5, 1.0]
 
 
+def test_a_unit_may_be_any_sixteenth_of_a_power_of_two():
+    quantizer = ActivationQuantizer("site", 6)
+    quantizer.scaling.set_format(QFormat(6, 3, 20))
+    unit = 20 / 16 / 8
+    assert quantizer.scaling.qformat().scale == unit
+    assert quantizer(torch.tensor([unit * 1.4, unit * -1.6, 100.0])).tolist() == [unit, -2 * unit, 31 * unit]
+
+
 def test_a_state_dict_carries_the_calibration():
     source = calibrated(12, [5.0])
+    source.scaling.set_format(QFormat(12, source.scaling.qformat().frac, 23))
     target = ActivationQuantizer("layers.0.somewhere", 12)
     target.load_state_dict(source.state_dict())
     assert target.scaling.qformat() == source.scaling.qformat()

@@ -12,7 +12,7 @@ from loihi_mmfree.quantize.quantizers import ActivationQuantizer
 
 def true_error(values: np.ndarray, qformat: QFormat) -> float:
     """Oracle: quantize every value and sum the squared errors."""
-    integers = np.clip(np.floor(values * 2.0**qformat.frac + 0.5), -qformat.max_int, qformat.max_int)
+    integers = np.clip(np.floor(values / qformat.scale + 0.5), -qformat.max_int, qformat.max_int)
     return float(np.square(integers * qformat.scale - values).sum())
 
 
@@ -31,6 +31,17 @@ def test_the_format_has_the_least_squared_error_of_all(bits, outlier):
     candidates = [QFormat(bits, covering.frac + finer) for finer in range(-1, bits)]
     best = min(candidates, key=lambda candidate: true_error(values.double().numpy(), candidate))
     assert least_squares_format(magnitude_histogram(values), covering) == best
+
+
+@pytest.mark.parametrize("outlier", [3.0, 40.0])
+def test_a_fine_unit_is_about_the_best_of_all_and_better_than_any_power_of_two(outlier):
+    values = heavy_tailed(outlier)
+    covering = QFormat.covering(6, values.abs().max().item())
+    every = [QFormat(6, covering.frac + finer, unit) for finer in range(6) for unit in range(16, 32)]
+    errors = {each: true_error(values.double().numpy(), each) for each in every}
+    found = errors[least_squares_format(magnitude_histogram(values), covering, fine=True)]
+    assert found <= 1.02 * min(errors.values())
+    assert found < min(error for each, error in errors.items() if each.sixteenths == 16)
 
 
 def test_the_estimate_is_close_to_the_true_error():

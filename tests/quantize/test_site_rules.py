@@ -123,3 +123,12 @@ def test_a_rule_that_such_a_site_cannot_have_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         calibrated(make_checkpoint(), rule)
+
+
+def test_only_inputs_of_projections_have_units_between_powers_of_two(
+    make_checkpoint: Callable[..., Checkpoint],
+) -> None:
+    fine = calibrated(make_checkpoint(), SiteRule("*.input", bits=6, method="fine_least_squares")).formats
+    assert any(each.sixteenths != 16 for site, each in fine.items() if site.endswith(".input"))
+    with pytest.raises(UsageError, match=r"layers\.0\.attn\.state is given the method fine_least_squares"):
+        calibrated(make_checkpoint(), SiteRule("*.state", method="fine_least_squares"))

@@ -42,7 +42,9 @@ def test_a_group_is_told_whole(tiny_net: Net) -> None:
     }  # fmt: skip
     assert [each["tensor"] for each in found["tables"]] == ["tables.sigmoid"]
     bits, frac = tiny_net.manifest["formats"]["layers.1.attn.state"]
-    assert found["states"] == [{"name": "h", "bits": 16, "format": {"bits": bits, "frac": frac}, "initial": 0}]
+    assert found["states"] == [
+        {"name": "h", "bits": 16, "format": {"bits": bits, "frac": frac, "sixteenths": 16}, "initial": 0}
+    ]
 
 
 def test_an_input_is_followed_back_to_the_group_that_sends(tiny_net: Net) -> None:
@@ -58,7 +60,7 @@ def test_an_input_is_followed_back_to_the_group_that_sends(tiny_net: Net) -> Non
             }
         ],
         "sender": "layers.1.attn_norm.scale:f_proj",
-        "format": {"bits": bits, "frac": frac},
+        "format": {"bits": bits, "frac": frac, "sixteenths": 16},
     }  # fmt: skip
 
 

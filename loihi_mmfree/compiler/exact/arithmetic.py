@@ -44,7 +44,7 @@ class Fixed:
     Parameters
     ----------
     real : float64 tensor
-        Whole multiples of 2**-frac.
+        Whole multiples of the format's unit.
     format : QFormat
     """
 
@@ -54,7 +54,7 @@ class Fixed:
     @property
     def units(self) -> Tensor:
         """The integers, as float64, outside the graph of gradients."""
-        return self.real.detach() * 2.0**self.format.frac
+        return self.real.detach() / self.format.scale
 
 
 def rounding_shift(n: Tensor, shift: int | Tensor) -> Tensor:

@@ -137,9 +137,9 @@ class ExactModel(nn.Module):
         outer = np.ones(size) if merged is None else _numbers(merged.weight)
         found = []
         for reader in readers:
-            gains = outer * _numbers(reader.norm.weight) * math.sqrt(size)
-            multipliers, gain_frac = fit_multipliers(gains)
             target = reader.input.scaling.qformat()
+            gains = outer * _numbers(reader.norm.weight) * (math.sqrt(size) / target.ratio)
+            multipliers, gain_frac = fit_multipliers(gains)
             port = ScaledPort(reader.input.site, target, gain_frac, square_frac)
             first, second = scaling_shifts(x.format, port, self._chip)
             gained = rounding_shift(x.units * _tensor(multipliers, x.real), first)

@@ -225,9 +225,9 @@ class _Lowering:
         ports, constants, formats = [], {}, {}
         for sibling in siblings:
             port = sibling.port
-            gains = self._gains(sibling.gains) * math.sqrt(sibling.size)
-            constants[f"gain_{port}"], gain_frac = self._multipliers(sibling.name, gains)
             formats[port] = self._format(sibling)
+            gains = self._gains(sibling.gains) * (math.sqrt(sibling.size) / formats[port].ratio)
+            constants[f"gain_{port}"], gain_frac = self._multipliers(sibling.name, gains)
             least = self.thresholds.get(sibling.site or "", 0)
             ports.append(programs.ScaledPort(port, formats[port], gain_frac, sum_frac, least))
         program = programs.scale_program(x, tuple(ports), self.chip)

@@ -247,7 +247,7 @@ def _against_checkpoint(
 
     checkpoint = open_checkpoint(path, net.manifest.get("config", {}).get("ternary_scale", "absmean"))
     _require_same_model(net, checkpoint, path)
-    formats = {site: QFormat(*each) for site, each in net.manifest["formats"].items()}
+    formats = {site: QFormat.from_list(each) for site, each in net.manifest["formats"].items()}
     fresh = run_passes(checkpoint, formats, net.placed.chip, thresholds=net.manifest.get("thresholds"))
     reals = evaluate_layers(layer_graph(checkpoint.config), checkpoint, ids)
     order = message_order(fresh)

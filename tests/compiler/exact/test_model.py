@@ -41,7 +41,7 @@ def sites_of(model: ExactModel, ids: np.ndarray) -> tuple[dict[str, np.ndarray],
     hooks = [
         quantizer.register_forward_hook(
             lambda module, _, output: found.setdefault(module.site, []).append(
-                output * 2.0 ** module.scaling.qformat().frac
+                output / module.scaling.qformat().scale
             )
         )
         for quantizer in quantizers(model)
@@ -117,6 +117,16 @@ def test_any_width_of_activations(make_checkpoint: Callable[..., Checkpoint], bi
     checkpoint = make_checkpoint()
     config = CompileConfig(quantization=QuantizationConfig(activation_bits=bits))
     compiled = compile_graph(checkpoint, config, np.arange(128) % 32)
+    model = exact_model(checkpoint, compiled.calibration.formats, config.quantization)
+    assert_every_site_is_the_engines(model, compiled.graph, IDS)
+
+
+def test_units_between_powers_of_two(make_checkpoint: Callable[..., Checkpoint]) -> None:
+    checkpoint = make_checkpoint()
+    rule = SiteRule("*.input", method="fine_least_squares")
+    config = CompileConfig(quantization=QuantizationConfig(activation_bits=6, sites=(rule,)))
+    compiled = compile_graph(checkpoint, config, np.arange(128) % 32)
+    assert {each.sixteenths for each in compiled.calibration.formats.values()} - {16}
     model = exact_model(checkpoint, compiled.calibration.formats, config.quantization)
     assert_every_site_is_the_engines(model, compiled.graph, IDS)
 
