@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         compare,
         compile,
         dry_run,
+        emit,
         evaluate,
         inspect,
         load,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
         NetworkReport,
     )
     from loihi_mmfree.report.vectors.folder import Vectors
+    from loihi_mmfree.rtl.emission import Emission
     from loihi_mmfree.sim.session.bench import Bench
     from loihi_mmfree.sim.session.chip import DryRun
     from loihi_mmfree.sim.session.compare import Comparison
@@ -85,6 +87,7 @@ __all__ = [
     "CompileConfig",
     "DoesNotFitError",
     "DryRun",
+    "Emission",
     "EvaluationReport",
     "GroupProgram",
     "Inspection",
@@ -117,6 +120,7 @@ __all__ = [
     "compare",
     "compile",
     "dry_run",
+    "emit",
     "evaluate",
     "inspect",
     "load",
@@ -138,6 +142,7 @@ _TYPES = {
     "Comparison": "sim.session.compare",
     "CompileConfig": "compiler.config",
     "DryRun": "sim.session.chip",
+    "Emission": "rtl.emission",
     "EvaluationReport": "report.shown",
     "GroupProgram": "report.shown",
     "Inspection": "report.shown",
@@ -146,15 +151,15 @@ _TYPES = {
     "NetworkReport": "report.shown",
     "Profile": "cost.board.profiler",
     "QuantizationConfig": "quantize.config",
-    "SiteRule": "quantize.config",
+    "Recipe": "train.recipe",
     "RunResult": "sim.session.generate",
     "Sampler": "sim.session.sampling",
+    "SiteRule": "quantize.config",
     "Token": "sim.session.generate",
     "TokenStream": "sim.session.generate",
-    "Recipe": "train.recipe",
     "Tokenizer": "text",
-    "Vectors": "report.vectors.folder",
     "Training": "train.training",
+    "Vectors": "report.vectors.folder",
 }
 """Where types are defined; the functions are all in `api`."""
 

@@ -8,6 +8,8 @@ RUNTIMES = ("inprocess", "stock")
 KERNELS = ("compiled", "numpy")
 
 BACKEND, GRANULARITY, RUNTIME, KERNEL = BACKENDS[0], GRANULARITIES[0], RUNTIMES[0], KERNELS[0]
+WEIGHTS_PER_CYCLE, LANES = 128, 16
+"""Of a core in RTL."""
 NEW_TOKENS = 64
 SEED = 0
 

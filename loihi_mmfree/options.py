@@ -10,7 +10,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-COMMANDS = ("compile", "run", "compare", "evaluate", "inspect", "vectors", "report", "bench", "train")
+COMMANDS = ("compile", "run", "compare", "evaluate", "inspect", "vectors", "report", "emit", "bench", "train")
 """Functions of the Python interface that are commands as well."""
 OTHER_NAMES = {"activation_bits": "--act-bits", "checkpoint": "--ckpt"}
 """Options that are not called as their setting."""

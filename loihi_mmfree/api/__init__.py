@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from loihi_mmfree.api.chip import chip_extension, chip_host, dry_run, plug_ins
 from loihi_mmfree.api.compiling import compile, narrow
+from loihi_mmfree.api.emitting import check_core, emit
 from loihi_mmfree.api.evaluating import evaluate
 from loihi_mmfree.api.networks import AnyNet, load, tokenizer
 from loihi_mmfree.api.recording import activity, require_recordable, save_activity
@@ -38,11 +39,13 @@ __all__ = [
     "Tokenizer",
     "activity",
     "bench",
+    "check_core",
     "chip_extension",
     "chip_host",
     "compare",
     "compile",
     "dry_run",
+    "emit",
     "evaluate",
     "inspect",
     "load",

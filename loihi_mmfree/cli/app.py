@@ -16,6 +16,7 @@ from loihi_mmfree.cli.compare import compare
 from loihi_mmfree.cli.compile import compile_command
 from loihi_mmfree.cli.demo import demo
 from loihi_mmfree.cli.doctor import doctor
+from loihi_mmfree.cli.emit import emit
 from loihi_mmfree.cli.evaluate import evaluate
 from loihi_mmfree.cli.inspect import inspect
 from loihi_mmfree.cli.output import printable, say
@@ -46,6 +47,7 @@ app.command()(inspect)
 app.command()(vectors)
 app.command()(evaluate)
 app.command()(report)
+app.command()(emit)
 app.command()(bench)
 app.command()(doctor)
 app.command()(demo)

@@ -209,7 +209,7 @@ def _has_our_manifest(path: Path) -> bool:
     return isinstance(files, dict) and {GRAPH, WEIGHTS} <= files.keys() and "schema_version" in manifest
 
 
-def _require_replaceable(target: Path, force: bool) -> None:
+def require_network(target: Path, force: bool) -> None:
     """Refuse to replace anything but, with `force`, an empty folder or a compiled network and nothing else."""
     if not os.path.lexists(target):
         return
@@ -235,16 +235,26 @@ def _require_replaceable(target: Path, force: bool) -> None:
 
 
 @contextlib.contextmanager
-def atomic_folder(target: Path, force: bool) -> Iterator[Path]:
+def atomic_folder(
+    target: Path, force: bool, require_replaceable: Callable[[Path, bool], None] = require_network
+) -> Iterator[Path]:
     """Give a scratch folder beside `target` which takes its place when the block ends without an error.
+
+    Parameters
+    ----------
+    target : Path
+    force : bool
+        Whether what is there may be replaced.
+    require_replaceable : callable
+        Refuses what must not be, given both; by default all but a compiled network.
 
     Raises
     ------
     UsageError
-        `target` exists and `force` is not given, it is not a compiled network and nothing else, it cannot be
-        replaced, or the disk is full. What was there before is still there.
+        `target` exists and `force` is not given, it is nothing that may be replaced, it cannot be replaced, or the
+        disk is full. What was there before is still there.
     """
-    _require_replaceable(target, force)
+    require_replaceable(target, force)
     with contextlib.ExitStack() as stack:
         try:
             scratch = stack.enter_context(scratch_beside(target))
@@ -260,7 +270,7 @@ def atomic_folder(target: Path, force: bool) -> Iterator[Path]:
                 )
             if force:
                 # A compilation takes minutes, in which others may have put something there.
-                _require_replaceable(target, force)
+                require_replaceable(target, force)
             put_in_place(scratch, target)
         except OSError as error:
             raise UsageError(f"{target}: not written: {error.strerror}; nothing was changed") from error

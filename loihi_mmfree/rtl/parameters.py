@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from loihi_mmfree import defaults
 from loihi_mmfree.errors import UsageError
 
 STRIP_BEATS = 8
@@ -13,6 +14,8 @@ CODE_BITS = 2
 """Of a weight, as net/ holds it: code + 1."""
 WEIGHTS_PER_CYCLE = (32, 64, 128, 256)
 LANES = (4, 8, 16, 32)
+TREE_LEVELS_A_STAGE = 2
+"""Of the product unit's adder tree, between registers."""
 CHUNK_BITS = 32
 """What the command port writes at once."""
 
@@ -38,8 +41,8 @@ class Size:
         A size that no core has.
     """
 
-    weights_per_cycle: int = 128
-    lanes: int = 16
+    weights_per_cycle: int = defaults.WEIGHTS_PER_CYCLE
+    lanes: int = defaults.LANES
     registers: int = 16
     scalars: int = 8
 
@@ -68,6 +71,17 @@ class Size:
     def banks(self) -> int:
         """Groups of lanes in a word of activations."""
         return self.weights_per_cycle // self.lanes
+
+
+def tree_stages(size: Size) -> int:
+    """Return the registers between the products of a word and their sum."""
+    levels = size.weights_per_cycle.bit_length() - 1
+    return -(-levels // TREE_LEVELS_A_STAGE)
+
+
+def sum_latency(size: Size) -> int:
+    """Return the cycles from the one behind a row's last word to the first in which its sum can be read."""
+    return tree_stages(size) + 2
 
 
 @dataclass(frozen=True)

@@ -49,10 +49,10 @@ class RtlCore(GraphBackend):
         super().__init__(graph)
         observer.require({"values"}, "the RTL", "use the engine, which gives the same bits")
         find_toolchain()
-        from loihi_mmfree.rtl.hardware.verilog import core_verilog
+        from loihi_mmfree.rtl.hardware.verilog import generate
 
         image = build(graph, size or Size())
-        program = simulator(image.parameters, core_verilog(image.parameters))
+        program = simulator(image.parameters, generate(image.parameters).text)
         self._core = SimulatedCore(program, image, stalls)
         self._fresh, self._saturations = True, 0
         self._taps = Taps(graph, observer)

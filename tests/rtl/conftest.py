@@ -61,7 +61,7 @@ def networks(
     lowered: Any, make_checkpoint: Callable[..., Checkpoint], lower_checkpoint: Callable[..., Any]
 ) -> Networks:
     pytest.importorskip("amaranth")
-    from loihi_mmfree.rtl.hardware.verilog import core_verilog
+    from loihi_mmfree.rtl.hardware.verilog import generate
     from loihi_mmfree.rtl.simulator.process import SimulatedCore
     from loihi_mmfree.rtl.simulator.toolchain import simulator
 
@@ -75,7 +75,7 @@ def networks(
     images = {name: build(graph, SMALL) for name, graph in graphs.items()}
     parameters = common(list(images.values()))
     images = {name: replace(image, parameters=parameters) for name, image in images.items()}
-    program = simulator(parameters, core_verilog(parameters))
+    program = simulator(parameters, generate(parameters).text)
 
     @contextmanager
     def simulated(name: str, *rest: Any) -> Iterator[SimulatedCore]:

