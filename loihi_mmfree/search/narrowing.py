@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.quantize.config import INPUT, LIMITS
-from loihi_mmfree.search.groups import Group, with_widths
+from loihi_mmfree.search.groups import SiteGroup, with_widths
 from loihi_mmfree.search.judge import Verdict
 
 LARGEST_BUDGET = 1.0
@@ -188,7 +188,7 @@ class Search:
         """Whether there are no more trials."""
         return len(self.trials) >= self._budget.trials
 
-    def run(self, inputs: list[Group], others: list[Group]) -> bool:
+    def run(self, inputs: list[SiteGroup], others: list[SiteGroup]) -> bool:
         """Search, first all inputs of projections alike, then group by group; return whether all were tried.
 
         Raises
@@ -202,7 +202,7 @@ class Search:
         self._narrow_alike(inputs)
         return self._narrow_groups([*inputs, *others])
 
-    def _narrow_alike(self, inputs: list[Group]) -> None:
+    def _narrow_alike(self, inputs: list[SiteGroup]) -> None:
         """Find the least width that all inputs can have, by halving."""
         sites = [site for group in inputs for site in group.sites]
         least, kept = LIMITS["activation_bits"][0], max(self.bits[site] for site in sites)
@@ -214,7 +214,7 @@ class Search:
             else:
                 least = width + 1
 
-    def _narrow_groups(self, groups: list[Group]) -> bool:
+    def _narrow_groups(self, groups: list[SiteGroup]) -> bool:
         """Narrow one group after the other by a step; of what cannot be narrowed as a whole, its halves later."""
         waiting = deque(groups)
         while waiting and not self.spent:
@@ -247,7 +247,7 @@ def narrowed_config(config: CompileConfig, before: Mapping[str, int], after: Map
     return replace(config, quantization=replace(config.quantization, sites=rules))
 
 
-def _step_text(group: Group, bits: Mapping[str, int]) -> str:
+def _step_text(group: SiteGroup, bits: Mapping[str, int]) -> str:
     widths = sorted({bits[site] for site in group.sites})
     return f"{group.name} to {' and '.join(map(str, widths))} bits"
 

@@ -10,7 +10,7 @@ from loihi_mmfree.checkpoint import Checkpoint
 from loihi_mmfree.compiler.layers import layer_graph, sites
 from loihi_mmfree.quantize.calibration import observe
 from loihi_mmfree.quantize.config import QuantizationConfig, SiteRule, SiteSetting
-from loihi_mmfree.search.groups import Group, input_groups, other_groups, with_widths
+from loihi_mmfree.search.groups import SiteGroup, input_groups, other_groups, with_widths
 
 KINDS = "o_proj.input", "state"
 SITES = [*(f"layers.{layer}.attn.{kind}" for layer in range(3) for kind in KINDS), "lm_head.input"]
@@ -46,7 +46,7 @@ def test_a_tied_head_has_the_weights_of_the_embedding(make_checkpoint: Callable[
 
 
 def test_a_group_narrows_to_the_least_width_and_no_further() -> None:
-    group = Group("o", ("layers.0.attn.o_proj.input",))
+    group = SiteGroup("o", ("layers.0.attn.o_proj.input",))
     assert group.narrowed({"layers.0.attn.o_proj.input": 5, "other": 16}) == {
         "layers.0.attn.o_proj.input": 4,
         "other": 16,
@@ -55,7 +55,7 @@ def test_a_group_narrows_to_the_least_width_and_no_further() -> None:
 
 
 def test_halves_go_down_to_single_layers() -> None:
-    group = Group("o", tuple(site for site in SITES if "o_proj" in site))
+    group = SiteGroup("o", tuple(site for site in SITES if "o_proj" in site))
     first, second = group.halves()
     assert first.sites + second.sites == group.sites
     assert first.halves() == ()

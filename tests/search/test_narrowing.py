@@ -10,14 +10,14 @@ import pytest
 
 from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.errors import UsageError
-from loihi_mmfree.search.groups import Group
+from loihi_mmfree.search.groups import SiteGroup
 from loihi_mmfree.search.judge import Verdict
 from loihi_mmfree.search.narrowing import Budget, Judging, Search
 
 SITES = tuple(f"layers.{layer}.attn.o_proj.input" for layer in range(4))
 STATE = ("layers.0.attn.state",)
 BITS = {**dict.fromkeys(SITES, 12), **dict.fromkeys(STATE, 16)}
-GROUPS = [Group("o", SITES)], [Group("state", STATE)]
+GROUPS = [SiteGroup("o", SITES)], [SiteGroup("state", STATE)]
 
 
 class Sum(Judging):
@@ -48,7 +48,7 @@ def test_nothing_narrower_by_a_step_keeps_the_budget() -> None:
     found = search(judge, 0.025)
     assert found.run(*GROUPS)
     assert judge.judge(found.bits).relative <= 0.025
-    single = (Group(site, (site,)) for site in (*SITES, *STATE))
+    single = (SiteGroup(site, (site,)) for site in (*SITES, *STATE))
     narrower = [each for group in single if (each := group.narrowed(found.bits)) is not None]
     assert all(judge.judge(each).relative > 0.025 for each in narrower)
 
@@ -56,7 +56,7 @@ def test_nothing_narrower_by_a_step_keeps_the_budget() -> None:
 @pytest.mark.parametrize("need", range(4, 13))
 def test_the_width_of_all_inputs_is_found_by_halving(need: int) -> None:
     found = search(Sum(dict.fromkeys(SITES, need)), 0.0)
-    found.run([Group("o", SITES)], [])
+    found.run([SiteGroup("o", SITES)], [])
     assert set(found.bits[site] for site in SITES) == {need}
     alike = list(itertools.takewhile(lambda trial: trial.what.startswith("*"), found.trials[1:]))
     assert len(alike) <= math.ceil(math.log2(9))
@@ -83,7 +83,7 @@ def test_a_refused_network_is_not_kept_and_says_why() -> None:
             return Verdict.refused("R2: too wide") if bits[SITES[0]] < 8 else super().judge(bits)
 
     found = search(Narrow({}), 0.0)
-    found.run([Group("o", SITES[:1])], [])
+    found.run([SiteGroup("o", SITES[:1])], [])
     assert found.bits[SITES[0]] == 8
     assert str(found.trials[-1]).endswith("R2: too wide")
 
