@@ -52,7 +52,7 @@ def drawn(module):
 
 def test_codes_and_scales_are_those_of_plain_pytorch_bit_for_bit(kernels):
     kernels(False)
-    module, x = drawn(BitLinear(WIDTH, INNER)), 3 * torch.randn(2, WIDTH)
+    module, x = drawn(BitLinear(WIDTH, INNER)), 3 * torch.randn(20, WIDTH)
     found, weight = quantize(x, module.norm.weight.detach()[None]), ternarise(module.weight.detach())
     expected, scales = quantize_activations(module.norm(x))
     expected_weight, scale = quantize_weight(module.weight)

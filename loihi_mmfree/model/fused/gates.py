@@ -10,7 +10,7 @@ from torch import Tensor
 from loihi_mmfree.checkpoint import BIT_LINEAR_EPSILON
 from loihi_mmfree.model.fused.kernels import gates as kernels
 from loihi_mmfree.model.fused.products import CODES, Scaled
-from loihi_mmfree.model.fused.sizes import EXACT, SMALLEST_MAGNITUDE, WALKED, parts_of, row_sizes
+from loihi_mmfree.model.fused.sizes import EXACT, MANY_NUMBERS, SMALLEST_MAGNITUDE, WALKED, parts_of, row_sizes
 
 
 class Gated(NamedTuple):
@@ -91,7 +91,8 @@ def gated_norm_backward(
     of_norm_gain, of_gain = torch.empty((2, parts_of(rows), width), dtype=torch.float32, device=states.device)
     kernels.gated_norm_backward[(parts_of(rows),)](
         *g, states, norm_gain, gain, scales, norm_inverse, inverse, weight_scale, of_codes,
-        codes, of_g, of_states, of_norm_gain, of_gain, rows, width, walked=WALKED, **row_sizes(width), **EXACT,
+        codes, of_g, of_states, of_norm_gain, of_gain, rows, width, walked=WALKED,
+        **row_sizes(width, MANY_NUMBERS), **EXACT,
     )  # fmt: skip
     return GatedNormGradients(of_g, of_states, of_norm_gain.sum(0), of_gain.sum(0), codes)
 

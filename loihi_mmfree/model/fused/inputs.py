@@ -11,7 +11,15 @@ from torch import Tensor
 from loihi_mmfree.checkpoint import BIT_LINEAR_EPSILON
 from loihi_mmfree.model.fused.kernels import inputs as kernels
 from loihi_mmfree.model.fused.products import CODES, Scaled
-from loihi_mmfree.model.fused.sizes import EXACT, SMALLEST_MAGNITUDE, WALKED, parts_of, row_sizes
+from loihi_mmfree.model.fused.sizes import (
+    EXACT,
+    MANY_NUMBERS,
+    SMALLEST_MAGNITUDE,
+    SOME_NUMBERS,
+    WALKED,
+    parts_of,
+    row_sizes,
+)
 
 _BLOCK = 1024
 
@@ -128,7 +136,8 @@ def quantize_backward(
     kernels.quantize_backward[(parts,)](
         rows, outer_gain, gains, outer_inverse, inverse, scales, weight_scales, of_codes, residual,
         codes, of_rows, of_gains, of_outer, len(rows), width,
-        outer=outer, add=residual is not None, count=count, walked=WALKED, **row_sizes(width), **EXACT,
+        outer=outer, add=residual is not None, count=count, walked=WALKED, **EXACT,
+        **row_sizes(width, MANY_NUMBERS if count > 1 else SOME_NUMBERS),
     )  # fmt: skip
     return InputGradients(of_rows, of_gains.sum(0), None if of_outer is None else of_outer.sum(0), codes)
 
@@ -149,4 +158,9 @@ def of_sums(of_rows: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
 
     Together with the codes, not their values, that gives the gradient of a weight, since its own scale cancels.
     """
-    return torch.mul(of_rows, scales[:, None], out=torch.empty_like(of_rows, dtype=dtype))
+    of_rows = of_rows.contiguous()
+    rows, width = of_rows.shape
+    out = torch.empty_like(of_rows, dtype=dtype)
+    block = min(_BLOCK, row_sizes(width)["block"])
+    kernels.scale_rows[(rows, triton.cdiv(width, block))](of_rows, scales, out, width, block=block)
+    return out

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from loihi_mmfree.model.fused import gates, mlgru
 from loihi_mmfree.model.fused.inputs import of_sums, quantize, quantize_backward, rows_of
 from loihi_mmfree.model.fused.products import Scaled, multiply, of_weight, through_weight, working_type
-from loihi_mmfree.model.fused.weights import Ternary, ternarise
+from loihi_mmfree.model.fused.weights import Ternary, ternarise_all
 
 _KEPT = {torch.bfloat16: torch.float16, torch.float32: torch.float32}
 """Working type -> type in which normed rows are kept."""
@@ -105,7 +105,7 @@ class _TokenMixing(torch.autograd.Function):
         dtype = working_type(x.device)
         rows = x.reshape(-1, x.shape[-1]).contiguous()
         found = quantize(rows, _stacked(parameters[:3]), norm_gain, eps[0], _KEPT[dtype] if keep else None)
-        ternary = _ternary(frozen, parameters[4:])
+        ternary, sums = ternarise_all(parameters[4:], frozen)
         i, f, g = (
             multiply(codes, weight.codes, dtype) for codes, weight in zip(found.codes, ternary[:3], strict=True)
         )
@@ -117,7 +117,7 @@ class _TokenMixing(torch.autograd.Function):
         if keep:
             ctx.save_for_backward(
                 mask, found.normed, found.outer_inverse, found.inverse, found.scales, i, f, g, run.first,
-                gated.scales, gated.inverse, gated.norm_inverse, lower_bound, norm_gain, gated_gain, *parameters,
+                *gated[1:], sums, lower_bound, norm_gain, gated_gain, *parameters,
             )  # fmt: skip
             ctx.frozen, ctx.has_state, ctx.shape = frozen, state is not None, x.shape
         return rows_of(Scaled(o, gated.scales, ternary[3].scale), rows).view(x.shape), run.last
@@ -127,10 +127,10 @@ class _TokenMixing(torch.autograd.Function):
     def backward(ctx: Any, outer: Tensor, of_last: Tensor) -> tuple[Tensor | None, ...]:
         (
             mask, normed, outer_inverse, inverse, scales, i, f, g, first,
-            gated_scales, gated_inverse, norm_inverse, lower_bound, norm_gain, gated_gain, *parameters,
+            gated_scales, gated_inverse, norm_inverse, sums, lower_bound, norm_gain, gated_gain, *parameters,
         ) = ctx.saved_tensors  # fmt: skip
         gains, weights = parameters[:4], parameters[4:]
-        ternary = _ternary(ctx.frozen, weights)
+        ternary, _ = ternarise_all(weights, ctx.frozen, sums)
         residual = outer.reshape(normed.shape)
         of_o = of_sums(residual, gated_scales, i.dtype)
         over_time, scaled_g = _read(ctx.shape, i, f, g, scales, ternary, lower_bound, mask)
@@ -170,14 +170,14 @@ class _ChannelMixing(torch.autograd.Function):
         dtype = working_type(x.device)
         rows = x.reshape(-1, x.shape[-1]).contiguous()
         found = quantize(rows, gate_gain[None].float(), norm_gain, eps, _KEPT[dtype] if keep else None)
-        gate_up, down = _ternary(frozen, weights)
-        sums = multiply(found.codes[0], gate_up.codes, dtype)
-        gated = gates.glu(Scaled(sums, found.scales[0], gate_up.scale), down_gain.float())
+        (gate_up, down), sums = ternarise_all(weights, frozen)
+        product = multiply(found.codes[0], gate_up.codes, dtype)
+        gated = gates.glu(Scaled(product, found.scales[0], gate_up.scale), down_gain.float())
         out = multiply(gated.codes, down.codes, dtype)
         if keep:
             ctx.save_for_backward(
-                found.normed, found.outer_inverse, found.inverse, found.scales, sums, gated.scales, gated.inverse,
-                *parameters,
+                found.normed, found.outer_inverse, found.inverse, found.scales,
+                product, gated.scales, gated.inverse, sums, *parameters,
             )  # fmt: skip
             ctx.frozen, ctx.shape = frozen, x.shape
         return rows_of(Scaled(out, gated.scales, down.scale), rows).view(x.shape)
@@ -185,14 +185,16 @@ class _ChannelMixing(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
-        normed, outer_inverse, inverse, scales, sums, gated_scales, gated_inverse, *parameters = ctx.saved_tensors
+        (
+            normed, outer_inverse, inverse, scales, product, gated_scales, gated_inverse, sums, *parameters,
+        ) = ctx.saved_tensors  # fmt: skip
         norm_gain, gate_gain, down_gain, *weights = parameters
-        gate_up, down = _ternary(ctx.frozen, weights)
+        (gate_up, down), _ = ternarise_all(weights, ctx.frozen, sums)
         residual = outer.reshape(normed.shape)
-        of_down = of_sums(residual, gated_scales, sums.dtype)
+        of_down = of_sums(residual, gated_scales, product.dtype)
         gated = gates.glu_backward(
-            Scaled(sums, scales[0], gate_up.scale), down_gain.float(), (gated_scales, gated_inverse), down.scale,
-            through_weight(of_down, down.codes),
+            Scaled(product, scales[0], gate_up.scale), down_gain.float(), (gated_scales, gated_inverse),
+            down.scale, through_weight(of_down, down.codes),
         )  # fmt: skip
         of_down_weight = None if ctx.frozen[1] else of_weight(of_down, gated.codes)
         of_codes = through_weight(gated.gate_up, gate_up.codes)[None]
@@ -207,10 +209,6 @@ class _ChannelMixing(torch.autograd.Function):
 
 def _stacked(gains: Sequence[Tensor]) -> Tensor:
     return torch.stack([*gains]).float()
-
-
-def _ternary(frozen: Sequence[Ternary | None], weights: Sequence[Tensor]) -> list[Ternary]:
-    return [known or ternarise(weight) for known, weight in zip(frozen, weights, strict=True)]
 
 
 def _read(

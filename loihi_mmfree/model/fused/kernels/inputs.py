@@ -119,3 +119,13 @@ def apply_scale(
     if add:
         found = tl.load(residual + place, mask=inside, other=0) + found
     tl.store(out + place, found, mask=inside)
+
+
+@triton.jit
+def scale_rows(values, row_scales, out, width, block: tl.constexpr):
+    """A row times its scale, in the type of `out`."""
+    row = tl.program_id(0).to(tl.int64)
+    column = tl.program_id(1) * block + tl.arange(0, block)
+    place = row * width + column
+    found = tl.load(values + place, mask=column < width, other=0).to(tl.float32) * tl.load(row_scales + row)
+    tl.store(out + place, found.to(out.dtype.element_ty), mask=column < width)

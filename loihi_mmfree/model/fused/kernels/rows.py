@@ -37,7 +37,8 @@ def inverse_rms(x, width, eps):
 @triton.jit
 def scale_of(z, smallest: tl.constexpr):
     """Return what a step of an int8 code of the row means, and its reciprocal, which is the first computed."""
-    steps = tl.div_rn(127.0, tl.maximum(tl.max(tl.abs(z), 0), smallest))
+    # PyTorch divides a number by a tensor as that number times the reciprocal.
+    steps = 127.0 * tl.div_rn(1.0, tl.maximum(tl.max(tl.abs(z), 0), smallest))
     return tl.div_rn(1.0, steps), steps
 
 
