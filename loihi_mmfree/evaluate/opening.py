@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from loihi_mmfree.checkpoint import open_checkpoint
 from loihi_mmfree.errors import UsageError
-from loihi_mmfree.evaluate.readers import BackendReader, BatchReader, FloatReader
+from loihi_mmfree.evaluate.readers import BackendReader, BatchReader, EngineReader, FloatReader
 from loihi_mmfree.evaluate.scorer import ReadingScorer, Scorer
 from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.net.artifact import Net, load_net, network_sha256
@@ -136,10 +136,11 @@ def _open_net(net: Net, checkpoint: str | Path | None, backend: str | None, devi
     compiled = None if checkpoint is None else _checkpoint_of(net, checkpoint)
     choice = choose(backend, device)
     prepare(choice)
+    reader: BackendReader | BatchReader | EngineReader
     if choice.backend in GRAPH_BACKENDS:
         reader, computed_by = graph_reader(net.graph, choice)
     else:
-        reader, computed_by = BackendReader([open_backend(net, choice)]), str(choice)
+        reader, computed_by = BackendReader(open_backend(net, choice)), str(choice)
     about = Model(str(net.path), INTEGERS, network_sha256(net.path), computed_by)
     if compiled is None:
         return Opened(ReadingScorer(reader), tokenizer, net.vocab_size, about, backend=reader.backend)
@@ -180,7 +181,7 @@ def float_reader(checkpoint: Checkpoint, choice: Choice) -> tuple[FloatReader, t
     return FloatReader(_float_model(checkpoint, place)), place
 
 
-def graph_reader(graph: Graph, choice: Choice) -> tuple[BackendReader | BatchReader, str]:
+def graph_reader(graph: Graph, choice: Choice) -> tuple[BatchReader | EngineReader, str]:
     """Return what reads a lowered graph, on a backend of `GRAPH_BACKENDS`, and its name."""
     if choice.backend == "torch":
         from loihi_mmfree.sim.batched.engine import BatchedEngine, open_device
@@ -193,7 +194,7 @@ def graph_reader(graph: Graph, choice: Choice) -> tuple[BackendReader | BatchRea
     count = min(threads, MOST_ENGINES)
     # Texts are independent: so many engines are faster than one with as many threads, which wait for each other.
     engines = [FastEngine(graph, strict=True, threads=threads // count) for _ in range(count)]
-    return BackendReader(engines), f"{choice}, {counted(threads, 'thread')}"
+    return EngineReader(engines), f"{choice}, {counted(threads, 'thread')}"
 
 
 def _default_backend(device: str | None) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from loihi_mmfree.model.language_model import MatMulFreeLM
     from loihi_mmfree.sim.batched.engine import BatchedEngine
+    from loihi_mmfree.sim.engine.compiled import FastEngine
 
 TakeRows = Callable[["NDArray[Any] | Tensor", NDArray[np.int64], NDArray[np.int64]], None]
 """Called with logits [t, V], good until the call returns, the texts they belong to [t], and the positions in these
@@ -62,51 +62,32 @@ class Reader(Protocol):
 
 
 class BackendReader(Reader):
-    """Reads one text after the other, or as many at once as there are backends.
+    """Reads one text after the other.
 
     Parameters
     ----------
-    backends : sequence of Backend
-        All of the same network.
+    backend : Backend
     """
 
-    def __init__(self, backends: Sequence[Backend]) -> None:
-        self.scale = backends[0].logit_scale
-        self.together = 4 * len(backends)
-        self.backend = backends[0]
-        """One of them, for one sequence."""
-        self._backends = backends
+    def __init__(self, backend: Backend) -> None:
+        self.scale = backend.logit_scale
+        self.together = 4
+        self.backend = backend
+        """The same for one sequence."""
 
     def read(self, texts: Sequence[Text], take: TakeRows) -> None:
         """See `Reader.read`."""
-        free: SimpleQueue[Backend] = SimpleQueue()
-        for backend in self._backends:
-            free.put(backend)
-
-        def read_one(number: int) -> None:
-            backend = free.get()
-            try:
-                _read_one(backend, texts[number].ids[:-1], number, take)
-            finally:
-                free.put(backend)
-
-        if len(self._backends) == 1:
-            for number in range(len(texts)):
-                read_one(number)
-            return
-        with ThreadPoolExecutor(len(self._backends)) as pool:
-            for _ in pool.map(read_one, range(len(texts))):
-                pass
+        for number, text in enumerate(texts):
+            _read_one(self.backend, text.ids[:-1], number, take)
 
     @property
     def counters(self) -> Counters:
         """Saturations and overflows so far."""
-        return Counters.total([each.counters for each in self._backends])
+        return self.backend.counters
 
     def close(self) -> None:
         """Release everything."""
-        for each in self._backends:
-            each.close()
+        self.backend.close()
 
 
 def _read_one(backend: Backend, ids: NDArray[np.int64], number: int, take: TakeRows) -> None:
@@ -121,6 +102,53 @@ def _read_one(backend: Backend, ids: NDArray[np.int64], number: int, take: TakeR
 
     backend.reset()
     backend.read(ids, give)
+
+
+class EngineReader(Reader):
+    """Reads many texts at once, shared out over engines side by side.
+
+    Parameters
+    ----------
+    engines : sequence of FastEngine
+        All of the same network.
+    """
+
+    def __init__(self, engines: Sequence[FastEngine]) -> None:
+        self.scale = engines[0].logit_scale
+        self.together = 4 * len(engines)
+        self.backend: Backend = engines[0]
+        """One of them, for one sequence."""
+        self._engines = engines
+
+    def read(self, texts: Sequence[Text], take: TakeRows) -> None:
+        """See `Reader.read`."""
+        longest_first = sorted(range(len(texts)), key=lambda number: -len(texts[number].ids))
+
+        def read_share(place: int) -> None:
+            engine, numbers = self._engines[place], np.array(longest_first[place :: len(self._engines)])
+            engine.begin(len(numbers))
+            engine.read_batch(
+                [texts[number].ids[:-1] for number in numbers],
+                lambda logits, sequences, positions: take(logits, numbers[sequences], positions),
+            )
+
+        busy = min(len(self._engines), len(texts))
+        if busy == 1:
+            read_share(0)
+            return
+        with ThreadPoolExecutor(busy) as pool:
+            for _ in pool.map(read_share, range(busy)):
+                pass
+
+    @property
+    def counters(self) -> Counters:
+        """Saturations and overflows so far."""
+        return Counters.total([each.counters for each in self._engines])
+
+    def close(self) -> None:
+        """Release everything."""
+        for each in self._engines:
+            each.close()
 
 
 class BatchReader(Reader):

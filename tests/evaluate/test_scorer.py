@@ -124,7 +124,7 @@ def test_logits_in_tensors_give_the_numbers_of_those_in_arrays(both, tiny_net, t
     """All that runs on a GPU, on the processor's tensors; the sums of rows have another order there."""
     reference = FloatReader(MatMulFreeLM.from_checkpoint(open_checkpoint(tiny_checkpoint)))
     reference._on_gpu = True
-    scorer = ReadingScorer(TensorReader([FastEngine(tiny_net.graph, strict=True)]), reference)
+    scorer = ReadingScorer(TensorReader(FastEngine(tiny_net.graph, strict=True)), reference)
     for found, expected in zip(scorer.score(TEXTS), both.scorer.score(TEXTS), strict=True):
         for mine, other in ((found.rows, expected.rows), (found.paired.rows, expected.paired.rows)):
             np.testing.assert_allclose(mine.losses, other.losses, rtol=1e-12)
@@ -137,7 +137,7 @@ class SmallMemory(BackendReader):
     """An engine that, as a GPU may, has memory for so many texts only."""
 
     def __init__(self, graph, most):
-        super().__init__([FastEngine(graph, strict=True)])
+        super().__init__(FastEngine(graph, strict=True))
         self.most, self.asked = most, []
 
     def read(self, texts, take):

@@ -17,8 +17,9 @@ from loihi_mmfree.ir.graph import Graph
 from loihi_mmfree.ir.synapses import TernarySynapse
 from loihi_mmfree.sim.backend import GraphBackend, TakeLogits
 from loihi_mmfree.sim.batched.paths import EagerPath, Path, Progress
-from loihi_mmfree.sim.batched.pieces import TokenRows, cut
+from loihi_mmfree.sim.batched.pieces import TokenRows
 from loihi_mmfree.sim.batched.products import probe, product_type
+from loihi_mmfree.sim.pieces import cut
 
 GPU_ROWS, CPU_ROWS = 1 << 15, 1 << 9
 """Tokens of all sequences that go through the network together."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,10 @@ from loihi_mmfree.memory import release_code_of
 from loihi_mmfree.sim.backend import GraphBackend, TakeLogits
 from loihi_mmfree.sim.engine.core import FastCore
 from loihi_mmfree.sim.engine.team import ProgramLibrary, Team, available_threads
+from loihi_mmfree.sim.pieces import cut
 
+TakeBatch = Callable[[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]], None]
+"""Called with logits [t, V] of many sequences; see `FastEngine.read_batch`."""
 PROMPT_TOKENS = 64
 """Most tokens that go through the network together; memory grows with it, speed hardly does any more."""
 FEWEST_TOGETHER = 8
@@ -74,13 +77,17 @@ class FastEngine(GraphBackend):
         """Saturations and overflows since the engine was made."""
         return self._core.counters
 
-    def state(self, node: str) -> dict[str, Integers]:
+    def state(self, node: str, sequence: int = 0) -> dict[str, Integers]:
         """Return the state variables of a neuron group, int64 [n] by name."""
-        return self._core.states.get(node, {})
+        return self._core.states_of(sequence).get(node, {})
 
     def reset(self) -> None:
-        """Forget the sequence so far."""
+        """Forget the sequence so far, or all of them."""
         self._core.reset()
+
+    def begin(self, sequences: int) -> None:
+        """Be before the first token of so many sequences."""
+        self._core.begin(sequences)
 
     def read(self, ids: NDArray[np.int64], take: TakeLogits | None = None) -> NDArray[np.int32]:
         """Read tokens and return the logits after the last; see `Backend.read`.
@@ -102,6 +109,54 @@ class FastEngine(GraphBackend):
             if take is not None:
                 take(logits)
         return logits[-1].copy()
+
+    def read_batch(
+        self, sequences: Sequence[NDArray[np.int64]], take: TakeBatch | None = None
+    ) -> NDArray[np.int32]:
+        """Read some tokens of every sequence, which may be none, and return the logits after the last of each.
+
+        Tokens of different sequences go through the network together: the weights are read once for all of them.
+
+        Parameters
+        ----------
+        sequences : sequence of int64 array [T]
+            As many as `begin` was told. Ids below the vocabulary size.
+        take : callable, optional
+            Called with logits [t, V], good until the call returns, the sequences they belong to [t], and the
+            positions in these [t] of the tokens that were read last; those of a sequence come in order.
+
+        Returns
+        -------
+        int32 array [sequences, V]
+            Zeros for a sequence without tokens. Times `logit_scale`, the real logits.
+
+        Raises
+        ------
+        SimulationError
+            A value is outside what the proof of bounds promises. States are undefined until `begin`.
+        """
+        table = self.graph.tensors[self._tokens.table]
+        last = np.zeros((len(sequences), self._logits.size), dtype=np.int32)
+        lengths = np.array([len(ids) for ids in sequences])
+        for spans in cut(lengths.tolist(), PROMPT_TOKENS):
+            numbers = np.repeat(np.arange(len(spans)), [end - begin for begin, end in spans])
+            positions = np.concatenate([np.arange(*span) for span in spans])
+            ids = np.concatenate([ids[slice(*span)] for ids, span in zip(sequences, spans, strict=True)])
+            done = 0
+            for count in pieces(len(ids)):
+                part = slice(done, done + count)
+                logits = self._rows_of_logits(count)
+                inputs, results = {self._tokens.out(): table[ids[part]]}, {self._logits.inputs[0]: logits}
+                self._core.run(inputs, results, sequences=numbers[part])
+                if self._counts is not None:
+                    self._counts(self._core.count_messages(count), self._core.count_incidents(count))
+                ends = positions[part] + 1 == lengths[numbers[part]]
+                last[numbers[part][ends]] = logits[ends]
+                if take is not None:
+                    take(logits, numbers[part], positions[part])
+                done += count
+            self._steps += len(ids)
+        return last
 
     def _rows_of_logits(self, rows: int) -> NDArray[np.int32]:
         """Room for the logits of so many tokens, the same every time."""

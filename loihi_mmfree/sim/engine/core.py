@@ -91,7 +91,8 @@ class FastCore:
         functions = library.addresses([structure for _, structure in plan.structures])
         plan.steps[[step for step, _ in plan.structures], 2] = functions
         self._values = np.zeros(plan.values, dtype=np.int32)
-        self._states = np.zeros(plan.state_size, dtype=np.int64)
+        self._states = np.zeros((1, plan.state_size), dtype=np.int64)
+        self._sequences = np.zeros(tokens, dtype=np.int64)
         self._counts = np.zeros((team.size, COUNTERS), dtype=np.int64)
         self._tokens_read, self._record, self._counters_before = 0, record, Counters()
         self._messages = np.zeros((team.size, tokens, len(plan.messages)), dtype=np.int32)
@@ -112,6 +113,7 @@ class FastCore:
             Buffer.COUNTERS: self._counts,
             Buffer.MESSAGES: self._messages,
             Buffer.INCIDENTS: self._incidents,
+            Buffer.SEQUENCES: self._sequences,
         }
         self._job = empty_job()
         for which, array in self._buffers.items():
@@ -123,9 +125,24 @@ class FastCore:
         self._job_address: int = self._job.ctypes.data
         # Single numbers are written and read faster this way than in arrays.
         self._settings, self._faults = self._job.data, self._counts[:, 2].data
-        self.states: dict[str, dict[str, Integers]] = {}
-        for (node, name), (begin, size) in plan.state_places.items():
-            self.states.setdefault(node, {})[name] = self._states[begin : begin + size]
+        self.states = self.states_of(0)
+
+    def states_of(self, sequence: int) -> dict[str, dict[str, Integers]]:
+        """Return the recurrent state of one of the sequences, as `states`."""
+        found: dict[str, dict[str, Integers]] = {}
+        for (node, name), (begin, size) in self.plan.state_places.items():
+            found.setdefault(node, {})[name] = self._states[sequence, begin : begin + size]
+        return found
+
+    def begin(self, sequences: int) -> None:
+        """Be before the first token of so many sequences, each with its own state; `states` is the first one's."""
+        if len(self._states) == sequences:
+            self.reset()
+            return
+        self._states = self._buffers[Buffer.STATES] = np.zeros((sequences, self.plan.state_size), dtype=np.int64)
+        set_buffer(self._job, Buffer.STATES, self._states)
+        self._sequences[:] = 0
+        self.states = self.states_of(0)
 
     @property
     def counters(self) -> Counters:
@@ -166,7 +183,11 @@ class FastCore:
         self._states[:] = 0
 
     def run(
-        self, inputs: Mapping[Source, np.ndarray], results: Mapping[Source, np.ndarray], last_only: bool = False
+        self,
+        inputs: Mapping[Source, np.ndarray],
+        results: Mapping[Source, np.ndarray],
+        last_only: bool = False,
+        sequences: NDArray[np.int64] | None = None,
     ) -> None:
         """Run tokens through the nodes.
 
@@ -177,6 +198,8 @@ class FastCore:
             Filled; contiguous.
         last_only : bool
             Return what belongs to the last token only, and compute no other logits.
+        sequences : int64 array [T], optional
+            Of which sequence each token is, those of one in order; by default all are of the first.
 
         Raises
         ------
@@ -185,6 +208,7 @@ class FastCore:
         """
         plan = self.plan
         tokens = len(next(iter(inputs.values())))
+        self._sequences[:tokens] = 0 if sequences is None else sequences * plan.state_size
         for source, (place, width) in plan.inputs.items():
             self._values[place : place + tokens * width] = inputs[source].reshape(-1)
         if plan.direct is not None:

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loihi_mmfree.sim.batched.pieces import TokenRows, cut
+from loihi_mmfree.sim.batched.pieces import TokenRows
+from loihi_mmfree.sim.pieces import cut
 
 LENGTHS = st.lists(st.integers(0, 40), min_size=1, max_size=9)
 

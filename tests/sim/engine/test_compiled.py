@@ -92,6 +92,35 @@ def test_reset_forgets(engines: tuple[Engine, FastEngine]) -> None:
     np.testing.assert_array_equal(fast.process(ids_of(10)), first)
 
 
+@pytest.mark.parametrize("lengths", [(1,) * 16, (70, 0, 13, 1, 5), (3, 2)])
+def test_sequences_read_together_give_what_each_gives_alone(
+    engines: tuple[Engine, FastEngine], lengths: tuple[int, ...]
+) -> None:
+    """In two calls, the second of which goes on from the states that the first left."""
+    specification, fast = engines
+    calls = [[ids_of(length, seed) for seed, length in enumerate(each)] for each in (lengths, lengths[::-1])]
+    found: list[list[np.ndarray]] = [[] for _ in lengths]
+
+    def take(logits: np.ndarray, sequences: np.ndarray, positions: np.ndarray) -> None:
+        for row, sequence, position in zip(logits, sequences, positions, strict=True):
+            assert position == len(found[sequence]) - before[sequence]
+            found[sequence].append(row.copy())
+
+    fast.begin(len(lengths))
+    for call in calls:
+        before = list(map(len, found))
+        last = fast.read_batch(call, take)
+    for number, parts in enumerate(zip(*calls, strict=True)):
+        specification.reset()
+        expected = specification.process(np.concatenate(parts))
+        np.testing.assert_array_equal(np.stack(found[number]), expected)
+        np.testing.assert_array_equal(last[number], expected[-1] if len(parts[1]) else 0)
+        for node in (node for node in specification.graph if node.states):
+            for name, value in specification.state(node.name).items():
+                np.testing.assert_array_equal(fast.state(node.name, number)[name], value)
+    fast.begin(1)
+
+
 @pytest.mark.parametrize("length", [1, 5, 8, 40, 131])
 def test_last_logits_alone(engines: tuple[Engine, FastEngine], length: int) -> None:
     _, fast = engines

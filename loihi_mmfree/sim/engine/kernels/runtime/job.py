@@ -43,6 +43,7 @@ class Buffer(IntEnum):
     COUNTERS = 13
     MESSAGES = 14
     INCIDENTS = 15
+    SEQUENCES = 16
 
 
 FIRST_BUFFER = 8

@@ -166,14 +166,17 @@ def _ternary(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _address(kind, place, first, at, token, values, state_memory, constants, table_memory):  # type: ignore[no-untyped-def]
-    """Address of what a link means, for neurons from `first` on; `at` is the token's first neuron."""
+def _address(kind, place, first, at, token, own_state, values, state_memory, constants, table_memory):  # type: ignore[no-untyped-def]
+    """Address of what a link means, for neurons from `first` on; `at` is the token's first neuron.
+
+    States are those from `own_state` on, where those of the token's sequence lie.
+    """
     if kind == _VALUES:
         return values + 4 * (place + at + first)
     if kind == _SHARED_VALUE:
         return values + 4 * (place + token)
     if kind == _STATE:
-        return state_memory + 8 * (place + first)
+        return state_memory + 8 * (own_state + place + first)
     if kind == _CONSTANTS:
         return constants + 8 * (place + first)
     if kind == _SHARED_CONSTANT:
@@ -185,8 +188,9 @@ def _address(kind, place, first, at, token, values, state_memory, constants, tab
 
 @njit(nogil=True)
 def _group(  # type: ignore[no-untyped-def]
-    step, thread, threads, tokens, values, code, links, constants, state_memory, table_memory, memory, tally, nodes
-):
+    step, thread, threads, tokens, values, code, links, constants, state_memory, table_memory, sequences, memory,
+    tally, nodes,
+):  # fmt: skip
     """Run a program; memory[:3] receives saturations, overflows and faults."""
     size = step[1]
     first, end = _share(size, thread, threads)
@@ -206,7 +210,7 @@ def _group(  # type: ignore[no-untyped-def]
         clamped, wide = memory[0], memory[1]
         for number in range(begin, step[5]):
             addresses[number - begin] = _address(
-                links[number, 0], links[number, 1], first, token * size, token, *buffers
+                links[number, 0], links[number, 1], first, token * size, token, sequences[token], *buffers
             )
         call_program(step[2], end - first, instructions, addresses.ctypes.data, memory.ctypes.data)
         _note(tally, nodes, token, memory[0] - clamped, memory[1] - wide)
@@ -279,11 +283,12 @@ def run_network(thread, threads, job, arrivals, yield_address):  # type: ignore[
         This thread's number, and how many run the same job.
     job : int64 array
         See `job`; of its buffers, `VALUES`, `LOGITS`, `MATRICES`, `TABLES`, `TILES`, `SCRATCH`, `MESSAGES` and
-        `INCIDENTS` hold int32, `PLANES` int8 and the others int64. `LOGITS` is [tokens * V], or [V] for the last
-        alone; `MEMORY`, `TILES`, `SCRATCH`, `COUNTERS`, `MESSAGES` and `INCIDENTS` have a row for each thread. To
-        `COUNTERS` are added saturations and overflows, and the first fault is kept with its step. To `MESSAGES`
-        are added elements that are not zero, by token and message, and to `INCIDENTS` saturations and overflows,
-        by token and node.
+        `INCIDENTS` hold int32, `PLANES` int8 and the others int64. `SEQUENCES` says of each token where in
+        `STATES` those of its sequence begin; tokens of one come in order. `LOGITS` is [tokens * V], or [V] for
+        the last alone; `MEMORY`, `TILES`, `SCRATCH`, `COUNTERS`, `MESSAGES` and `INCIDENTS` have a row for each
+        thread. To `COUNTERS` are added saturations and overflows, and the first fault is kept with its step. To
+        `MESSAGES` are added elements that are not zero, by token and message, and to `INCIDENTS` saturations and
+        overflows, by token and node.
     arrivals : int64
         Address of a counter that is zero.
     yield_address : int64
@@ -302,6 +307,7 @@ def run_network(thread, threads, job, arrivals, yield_address):  # type: ignore[
         _longs(job, Buffer.STATES),
         _words(job, Buffer.TABLES),
     )
+    sequences = _longs(job, Buffer.SEQUENCES)
     own = _part(_longs(job, Buffer.MEMORY), thread, rows)
     tile = _part(_words(job, Buffer.TILES), thread, rows)
     scratch = _part(_words(job, Buffer.SCRATCH), thread, rows)
@@ -343,8 +349,9 @@ def run_network(thread, threads, job, arrivals, yield_address):  # type: ignore[
             _count(step, thread, threads, tokens, values, messages)
         else:
             _group(
-                step, thread, threads, tokens, values, code, links, constants, states, tables, own, tally, nodes
-            )
+                step, thread, threads, tokens, values, code, links, constants, states, tables, sequences, own,
+                tally, nodes,
+            )  # fmt: skip
             fault = own[2]
             if counting:
                 clamped, wide = own[0], own[1]
