@@ -176,12 +176,14 @@ class BatchedEngine(GraphBackend):
             A value is outside what the proof of bounds promises. States are undefined until `begin`.
         """
         last = torch.zeros((len(sequences), self._logits.size), dtype=torch.int32, device=self.device)
-        for spans in cut([len(ids) for ids in sequences], self._rows):
-            piece = TokenRows(tuple(end - begin for begin, end in spans), self.device)
-            ids = np.concatenate([ids[slice(*span)] for ids, span in zip(sequences, spans, strict=True)])
-            whole = [end == len(ids) > begin for ids, (begin, end) in zip(sequences, spans, strict=True)]
-            self._read_piece(ids, piece, np.array([begin for begin, _ in spans]), np.array(whole), last, take)
-            self._steps += piece.rows
+        # Kernels start on the present device, which need not be that of their tensors.
+        with torch.cuda.device_of(last):
+            for spans in cut([len(ids) for ids in sequences], self._rows):
+                piece = TokenRows(tuple(end - begin for begin, end in spans), self.device)
+                ids = np.concatenate([ids[slice(*span)] for ids, span in zip(sequences, spans, strict=True)])
+                whole = [end == len(ids) > begin for ids, (begin, end) in zip(sequences, spans, strict=True)]
+                self._read_piece(ids, piece, np.array([begin for begin, _ in spans]), np.array(whole), last, take)
+                self._steps += piece.rows
         return last
 
     def _read_piece(
