@@ -50,6 +50,12 @@ def own_model(**shape: Any) -> Any:
 
 def upstream_model(folder: Path, fused: bool, **shape: Any) -> Any:
     sys.path.insert(0, str(folder))
+    import triton.language as tl
+    from triton.language.extra.cuda import libdevice
+
+    if not hasattr(tl.math, "round"):
+        # Triton had it under this name when upstream was written.
+        tl.math.round = libdevice.round
     from mmfreelm.models import HGRNBitConfig, HGRNBitForCausalLM  # type: ignore[import-not-found]
     from mmfreelm.ops import fusedbitnet  # type: ignore[import-not-found]
 
@@ -57,8 +63,9 @@ def upstream_model(folder: Path, fused: bool, **shape: Any) -> Any:
         fusedbitnet.FusedBitLinear.forward = fusedbitnet.BitLinear.forward
     # transformers 5 wants a mapping where upstream has a list; nothing is tied here.
     HGRNBitForCausalLM._tied_weights_keys = None
-    torch.manual_seed(0)
-    return HGRNBitForCausalLM(HGRNBitConfig(**shape)).cuda()
+    model = HGRNBitForCausalLM(HGRNBitConfig(**shape)).cuda()
+    model.load_state_dict(own_model(**shape).state_dict())
+    return model
 
 
 def check() -> dict[str, Any]:
@@ -93,6 +100,28 @@ def check() -> dict[str, Any]:
             "within": bool(errors[worst] <= largest),
         }
     return found
+
+
+def agreement(upstream: Any, own: Any, ids: torch.Tensor) -> dict[str, Any]:
+    """Return how upstream's loss and gradients agree with ours, with the same parameters and tokens."""
+    losses = []
+    for model in (upstream.train(), own.train()):
+        with torch.autocast("cuda", torch.bfloat16):
+            losses.append(model(input_ids=ids, labels=ids).loss)
+        losses[-1].backward()
+    expected = dict(own.named_parameters())
+    cosines, ratios = {}, {}
+    for name, parameter in upstream.named_parameters():
+        theirs, ours = parameter.grad.double().flatten(), expected[name].grad.double().flatten()
+        cosines[name] = (theirs @ ours / (theirs.norm() * ours.norm())).item()
+        ratios[name] = (theirs.norm() / ours.norm()).item()
+    upstream.zero_grad()
+    least = min(cosines, key=lambda name: cosines[name])
+    return {
+        "losses, theirs and ours": [loss.item() for loss in losses],
+        "cosines of gradients, least and median": [least, cosines[least], statistics.median(cosines.values())],
+        "norms of gradients over ours, least and largest": [min(ratios.values()), max(ratios.values())],
+    }
 
 
 def milliseconds(call: Callable[[], object], repeats: int, warm: int = 2) -> float:
@@ -176,6 +205,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         for what in arguments.what:
             if kind.startswith("upstream"):
                 model = upstream_model(arguments.upstream, kind == "upstream", **config)
+                if what == "training":
+                    ids = torch.randint(config["vocab_size"], (1, arguments.tokens), device="cuda")
+                    found |= agreement(model, own_model(**config), ids)
             else:
                 model = own_model(**config)
             try:

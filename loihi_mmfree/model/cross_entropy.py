@@ -15,7 +15,7 @@ from loihi_mmfree.model.ternary import BitLinear, quantize_activations
 
 IGNORED = -100
 """The label of a place where nothing is to be predicted, as PyTorch and transformers have it."""
-CHUNK_BYTES = 1 << 28
+CHUNK_BYTES = 1 << 27
 """Of the logits that are held at once."""
 
 

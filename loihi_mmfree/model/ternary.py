@@ -37,6 +37,10 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., width] to [..., width], in float32 whatever the type of `x`."""
+        if fused_for(x):
+            from loihi_mmfree.model.fused.norm import rms_norm
+
+            return rms_norm(x, self.weight, self.eps)
         x = x.float()
         mean_square = x.square().mean(-1, keepdim=True, dtype=torch.float64).float()
         return x * (1 / (mean_square + self.eps).sqrt()) * self.weight

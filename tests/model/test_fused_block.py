@@ -15,9 +15,10 @@ from loihi_mmfree.model.fused import mlgru
 from loihi_mmfree.model.fused.inputs import quantize
 from loihi_mmfree.model.fused.linear import bit_linear
 from loihi_mmfree.model.fused.loss import cross_entropy
+from loihi_mmfree.model.fused.norm import rms_norm
 from loihi_mmfree.model.fused.weights import ternarise
 from loihi_mmfree.model.layers import Block
-from loihi_mmfree.model.ternary import BitLinear, quantize_activations, quantize_weight
+from loihi_mmfree.model.ternary import BitLinear, RMSNorm, quantize_activations, quantize_weight
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 WIDTH, INNER, TEXTS, TOKENS = 19, 21, 1, 3
@@ -74,6 +75,19 @@ def test_what_is_not_a_number_is_not_hidden_by_a_rounding(place):
     module, x = drawn(BitLinear(WIDTH, INNER)), torch.randn(1, WIDTH)
     (x if place == "input" else module.weight.data)[0, 3] = float("nan")
     assert bit_linear(x, module.norm.weight, module.weight, None).isnan().all()
+
+
+def test_a_norm_is_that_of_plain_pytorch_bit_for_bit_and_its_gradients_those_of_float64(kernels):
+    kernels(False)
+    module = drawn(RMSNorm(WIDTH, 1e-6))
+    x, outer = torch.randn(5, WIDTH, requires_grad=True), torch.randn(5, WIDTH)
+    output = rms_norm(x, module.weight, module.eps)
+    assert torch.equal(output, module(x))
+    found = torch.autograd.grad(output, [x, module.weight], outer)
+    exact = x.double() * (x.double().square().mean(-1, keepdim=True) + module.eps).rsqrt() * module.weight
+    expected = torch.autograd.grad(exact, [x, module.weight], outer.double())
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
 def in_float64(module, x):
