@@ -18,6 +18,7 @@ import torch
 from safetensors.numpy import save_file
 
 from loihi_mmfree.checkpoint import Checkpoint, ModelConfig, expected_shapes, open_checkpoint
+from loihi_mmfree.compatibility import mend_lava
 from loihi_mmfree.compiler.layers import layer_graph
 from loihi_mmfree.compiler.passes.balance_delays import balance_delays
 from loihi_mmfree.compiler.passes.drop_gate_norm import drop_gate_norm
@@ -31,15 +32,18 @@ from loihi_mmfree.loihi2.hardware import LOIHI2
 from loihi_mmfree.net.artifact import Net, load_net
 from loihi_mmfree.quantize.calibration import calibrate
 from loihi_mmfree.quantize.config import QuantizationConfig
+from loihi_mmfree.sim.session.chip import extension_installed
 
 ROOT = Path(__file__).parent.parent
 
-# Lava's last release imports on Python 3.10 only; everything else is tested on later ones too.
+# pip installs Lava's last release on Python 3.10 only, uv everywhere; without it everything else is tested.
 collect_ignore_glob = (
     []
     if find_spec("lava")
     else ["sim/lava", "processes", "equivalence/*lava*", "equivalence/*shipped*", "examples"]
 )
+
+mend_lava()
 
 # Without a GPU, Triton's own interpreter runs the kernels of tests. It is asked when Triton is imported.
 if not torch.cuda.is_available():
@@ -48,6 +52,12 @@ if not torch.cuda.is_available():
 # A shell without job control starts what runs in its background deaf to Ctrl-C, and so are the children of that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what `--backend loihi2` was tested against, also where a quiet run shows no header."""
+    found = "Intel's extension: tests marked loihi2 ran on it" if extension_installed() else "stand-ins alone"
+    terminalreporter.write_line(f"loihi2: {found}")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "loihi_mmfree"
 
 FLOORS = (
-    ("errors", "version", "defaults", "interrupts", "manual", "options", "quiet", "units"),
+    ("compatibility", "errors", "version", "defaults", "interrupts", "manual", "options", "quiet", "units"),
     ("files", "memory", "scratch", "progress", "untrusted"),
     ("sentencepiece", "tokenizer_file", "private_folder"),
     ("text",),

@@ -164,7 +164,10 @@ def _import_all(lists: Iterable[dict[str, State]]) -> None:
 
 def _import_failure(module: str) -> str | None:
     """Why a module cannot be imported; in a process of its own, which a broken one may take down."""
-    command = [sys.executable, "-c", f"import {module}"]
+    mending = (
+        "from loihi_mmfree.compatibility import mend_lava; mend_lava(); " if module.startswith("lava.") else ""
+    )
+    command = [sys.executable, "-c", f"{mending}import {module}"]
     try:
         ended = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_LONGEST_IMPORT)
     except subprocess.TimeoutExpired:

@@ -14,7 +14,7 @@ import pytest
 from loihi_mmfree.net.artifact import load_net
 
 Call = Callable[..., Any]
-needs_lava = pytest.mark.skipif(find_spec("lava") is None, reason="Lava imports on Python 3.10 only")
+needs_lava = pytest.mark.skipif(find_spec("lava") is None, reason="Lava is not installed")
 
 
 @pytest.mark.parametrize(

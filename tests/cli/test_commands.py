@@ -20,7 +20,7 @@ from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.quantize.config import LIMITS
 
 Call = Callable[..., Any]
-needs_lava = pytest.mark.skipif(find_spec("lava") is None, reason="Lava imports on Python 3.10 only")
+needs_lava = pytest.mark.skipif(find_spec("lava") is None, reason="Lava is not installed")
 
 
 def test_help_needs_no_heavy_import() -> None:

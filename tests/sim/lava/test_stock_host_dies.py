@@ -19,10 +19,10 @@ from loihi_mmfree.sim.lava.runtimes.stock import StockRuntime
 HOST = """
 import sys
 sys.path.insert(0, sys.argv[1])
+from loihi_mmfree.sim.lava.runtimes.stock import StockRuntime
 from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.magma.runtime.message_infrastructure.shared_memory_manager import SharedMemoryManager
 from runtime_processes import Counter
-from loihi_mmfree.sim.lava.runtimes.stock import StockRuntime
 made, create = [], SharedMemoryManager.create_shared_memory
 def recorded(self, size):
     made.append(create(self, size))
