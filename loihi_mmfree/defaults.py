@@ -13,6 +13,9 @@ WEIGHTS_PER_CYCLE, LANES = 128, 16
 NEW_TOKENS = 64
 SEED = 0
 
+EXPORT_FORMATS = ("netx",)
+EXPORT_FORMAT = EXPORT_FORMATS[0]
+
 WINDOW = 512
 """Tokens of a window of a text that is evaluated."""
 BUDGET_WINDOWS, BUDGET_TRIALS = 40, 40

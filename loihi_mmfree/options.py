@@ -10,7 +10,19 @@ import ast
 import re
 from collections.abc import Iterator
 
-COMMANDS = ("compile", "run", "compare", "evaluate", "inspect", "vectors", "report", "emit", "bench", "train")
+COMMANDS = (
+    "compile",
+    "run",
+    "compare",
+    "evaluate",
+    "inspect",
+    "vectors",
+    "export",
+    "report",
+    "emit",
+    "bench",
+    "train",
+)
 """Functions of the Python interface that are commands as well."""
 OTHER_NAMES = {"activation_bits": "--act-bits", "checkpoint": "--ckpt"}
 """Options that are not called as their setting."""
@@ -27,6 +39,7 @@ NAMES_ALONE = {
     "checkpoint": "--ckpt",
     "results": "--results",
     "stride": "--stride",
+    "output": "--output",
     "task": "--task",
     "text": "--text",
     "tokenizer": "--tokenizer",

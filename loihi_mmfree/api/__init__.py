@@ -13,7 +13,7 @@ from loihi_mmfree.api.emitting import check_core, emit
 from loihi_mmfree.api.evaluating import evaluate
 from loihi_mmfree.api.networks import AnyNet, load, tokenizer
 from loihi_mmfree.api.recording import activity, require_recordable, save_activity
-from loihi_mmfree.api.reporting import bench, compare, inspect, program, report, vectors
+from loihi_mmfree.api.reporting import bench, compare, export, inspect, program, report, vectors
 from loihi_mmfree.api.running import profile, run, stream
 from loihi_mmfree.api.training import train
 from loihi_mmfree.compiler.config import CompileConfig
@@ -47,6 +47,7 @@ __all__ = [
     "dry_run",
     "emit",
     "evaluate",
+    "export",
     "inspect",
     "load",
     "narrow",

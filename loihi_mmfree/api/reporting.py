@@ -12,6 +12,7 @@ from loihi_mmfree.net.artifact import load_net
 from loihi_mmfree.progress import Progress, watched_progress
 
 if TYPE_CHECKING:
+    from loihi_mmfree.report.netx import NetxExport
     from loihi_mmfree.report.shown import GroupProgram, Inspection, NetworkReport
     from loihi_mmfree.report.vectors.folder import Vectors
     from loihi_mmfree.sim.session.bench import Bench
@@ -77,6 +78,31 @@ def vectors(net: AnyNet, output: str | Path, nodes: Sequence[str] = ()) -> Vecto
     from loihi_mmfree.report.vectors.folder import write_vectors
 
     return write_vectors(loaded(net), Path(output), nodes)
+
+
+def export(net: AnyNet, output: str | Path, *, format: str = defaults.EXPORT_FORMAT) -> NetxExport:
+    """Write what other programs can read of a network.
+
+    Parameters
+    ----------
+    net : Net, str or Path
+    output : str or Path
+        The file to write.
+    format : {"netx"}
+        The ternary projections, as layers for lava-dl's netx.
+
+    Raises
+    ------
+    UsageError
+        An unknown format, or the file cannot be written.
+    BackendUnavailableError
+        A package that the format needs is not installed.
+    """
+    from loihi_mmfree.report.netx import write_netx
+    from loihi_mmfree.sim.session.opening import require_known
+
+    require_known("format", format, defaults.EXPORT_FORMATS)
+    return write_netx(loaded(net), Path(output))
 
 
 def report(net: AnyNet, *, sweep: bool = False) -> NetworkReport:

