@@ -24,7 +24,7 @@ COMMANDS = (
     "train",
 )
 """Functions of the Python interface that are commands as well."""
-OTHER_NAMES = {"activation_bits": "--act-bits", "checkpoint": "--ckpt"}
+OTHER_NAMES = {"activation_bits": "--act-bits", "base": "--from", "checkpoint": "--ckpt"}
 """Options that are not called as their setting."""
 OTHER_FORMS = {
     "stop_at_end_of_text=False": "--ignore-eos",
@@ -33,10 +33,12 @@ OTHER_FORMS = {
 }
 """Settings with a value that is an option of its own."""
 NAMES_ALONE = {
+    "base": "--from",
     "budget_text": "--budget-text",
     "calibration": "--calib",
     "dump_ir": "--dump-ir",
     "checkpoint": "--ckpt",
+    "quantize": "--quantize",
     "results": "--results",
     "stride": "--stride",
     "output": "--output",

@@ -67,6 +67,11 @@ class Checkpoint:
     ternary_scale: str
     _sources: Mapping[str, tuple[WeightFile, str]] = field(repr=False)
 
+    @property
+    def folder(self) -> Path:
+        """Where its files lie."""
+        return self.hashed_files[0].path.parent
+
     def names(self) -> tuple[str, ...]:
         """Return the upstream names of all tensors, in the order of the data flow."""
         return tuple(expected_shapes(self.config))

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import typer
 
 from loihi_mmfree.cli.output import JSON_OPTION, print_json, printable, progress, say
 from loihi_mmfree.errors import UsageError
-from loihi_mmfree.files import LARGEST_SETTINGS_BYTES, read_text
+from loihi_mmfree.files import LARGEST_SETTINGS_BYTES, parse_toml, read_text
 from loihi_mmfree.text import counted
-
-if TYPE_CHECKING:
-    from loihi_mmfree.api import Recipe
 
 
 def train(
@@ -31,6 +28,16 @@ def train(
         None, "--recipe", metavar="FILE.toml", help="A recipe, like the recipe.toml of a trained checkpoint."
     ),
     steps: int | None = typer.Option(None, "--steps", help="Steps to take, instead of those of the recipe."),
+    base: str | None = typer.Option(
+        None, "--from", metavar="CKPT", help="Start from this checkpoint, with its tokenizer."
+    ),
+    quantize: str | None = typer.Option(
+        None,
+        "--quantize",
+        metavar="a8|a6|a4|FILE.toml",
+        help="Train the checkpoint of --from for these formats: bits of the projections' inputs, or the "
+        "config.toml of a compilation.",
+    ),
     tokenizer: Path | None = typer.Option(
         None,
         "--tokenizer",
@@ -57,6 +64,8 @@ def train(
             _recipe(recipe, shape),
             text=text,
             steps=steps,
+            base=base,
+            quantize=quantize,
             tokenizer=tokenizer,
             device=device,
             tensorboard=tensorboard,
@@ -72,12 +81,15 @@ def train(
         f"{printable(str(output))}: {counted(len(found.records), 'step')}, loss {found.loss:.4f} nats a token in "
         f"the last, {seconds:.1f} s"
     )
+    if found.exact_loss is not None:
+        typer.echo(f"the loss of its compiled integers, on the windows of the last step: {found.exact_loss:.4f}")
     if as_json:
         print_json(
             {
                 "checkpoint": str(output),
                 "steps": len(found.records),
                 "loss": found.loss,
+                "exact_loss": found.exact_loss,
                 "parameters": found.parameters,
                 "seconds": seconds,
                 "recipe": found.recipe.to_dict(),
@@ -85,12 +97,10 @@ def train(
         )
 
 
-def _recipe(path: Path | None, shape: str | None) -> Recipe | None:
-    """The recipe of a file or of a shape; None without either."""
-    from loihi_mmfree.api import Recipe
-
+def _recipe(path: Path | None, shape: str | None) -> dict[str, Any] | None:
+    """What a file or a shape says; None without either."""
     if path is not None and shape is not None:
         raise UsageError("--recipe and --shape both name a recipe; give one of them, and shape = ... in the file")
     if path is not None:
-        return Recipe.from_toml(read_text(path, LARGEST_SETTINGS_BYTES, "--recipe"), str(path))
-    return None if shape is None else Recipe.preset(shape)
+        return parse_toml(read_text(path, LARGEST_SETTINGS_BYTES, "--recipe"), str(path))
+    return None if shape is None else {"shape": shape}

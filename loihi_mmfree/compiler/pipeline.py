@@ -26,6 +26,7 @@ from loihi_mmfree.compiler.passes.merge_norms import merge_norms
 from loihi_mmfree.compiler.passes.narrow_registers import narrow_registers
 from loihi_mmfree.compiler.passes.share_statistics import share_statistics
 from loihi_mmfree.compiler.reference import evaluate_layers
+from loihi_mmfree.compiler.trained import with_trained_formats
 from loihi_mmfree.errors import DoesNotFitError, MismatchError, UsageError
 from loihi_mmfree.files import require_writable, write_whole
 from loihi_mmfree.fixedpoint.qformat import QFormat
@@ -81,6 +82,8 @@ class Compiled:
 
     Parameters
     ----------
+    config : CompileConfig
+        As it was carried out.
     graph : Graph
         Lowered, scheduled and proved to keep its bounds.
     placed : Placed
@@ -90,6 +93,7 @@ class Compiled:
         What the user should know.
     """
 
+    config: CompileConfig
     graph: Graph
     placed: Placed
     calibration: Calibration
@@ -117,6 +121,8 @@ def compile_graph(
 
     Raises
     ------
+    UsageError
+        The checkpoint was trained for other formats than those asked for.
     DoesNotFitError
         A bound of the arithmetic cannot be guaranteed, or the system is too small. Where the shape of the model
         says so already, nothing is calibrated.
@@ -125,6 +131,7 @@ def compile_graph(
     require_room(checkpoint.config, chip, _request(config))
     report = progress or (lambda stage, done, total: None)
     notices = (*checkpoint.notices, *_ternary_notice(checkpoint))
+    config, trained = with_trained_formats(config, checkpoint, calibration is not None)
     if calibration is None:
         default = calibration_ids(
             checkpoint.tokenizer_path, checkpoint.config.vocab_size, config.calibration_tokens
@@ -133,13 +140,14 @@ def compile_graph(
         notices += (default.warning,) if default.warning else ()
     golden_ids = np.asarray(calibration, dtype=np.int64).reshape(-1)[: config.golden_tokens]
     observer = _Observer(checkpoint, golden_ids, debugging or Debugging())
-    calibrated = calibrate(checkpoint, calibration, config.quantization, partial(report, "calibrate"))
+    step = partial(report, "calibrate")
+    calibrated = trained or calibrate(checkpoint, calibration, config.quantization, step)
     formats = calibrated.formats
     lowered = partial(run_passes, checkpoint, thresholds=calibrated.thresholds, projections=calibrated.projections)
     graph = lowered(formats, chip, observer.see, partial(report, "passes"))
     advisor = Advisor(lowered, formats, chip, activation_sites(layer_graph(checkpoint.config)))
     placement = _fit(graph, config, advisor)
-    return Compiled(graph, Placed(chip, placement), calibrated, golden_ids, notices)
+    return Compiled(config, graph, Placed(chip, placement), calibrated, golden_ids, notices)
 
 
 def _ternary_notice(checkpoint: Checkpoint) -> tuple[str, ...]:
@@ -300,14 +308,14 @@ def compile_checkpoint(
         checkpoint = open_checkpoint(source, config.ternary_scale)
         require_memory(_memory_at_least(checkpoint), f"compile {source}", MEMORY_ADVICE)
         compiled = compile_graph(checkpoint, config, calibration, progress, debugging)
-        manifest = _manifest(checkpoint, config, compiled)
+        manifest = _manifest(checkpoint, compiled)
         golden = golden_messages(compiled.graph, compiled.golden_ids)
         write_net(
             folder,
             compiled.graph,
             manifest,
             compiled.placed,
-            config.to_toml(),
+            compiled.config.to_toml(),
             golden,
             None if checkpoint.tokenizer_path is None else tokenizer_json(checkpoint.tokenizer_path),
         )
@@ -322,14 +330,14 @@ def _memory_at_least(checkpoint: Checkpoint) -> int:
     return max(LEAST_COPIES * 4 * max(sizes.values()), packed)
 
 
-def _manifest(checkpoint: Checkpoint, config: CompileConfig, compiled: Compiled) -> dict[str, Any]:
+def _manifest(checkpoint: Checkpoint, compiled: Compiled) -> dict[str, Any]:
     graph = compiled.graph
     formats = compiled.calibration.formats
     return {
         "versions": versions(),
         "checkpoint_sha256": checkpoint.sha256(),
         "model": asdict(checkpoint.config),
-        "config": config.to_dict(),
+        "config": compiled.config.to_dict(),
         "formats": {site: each.to_list() for site, each in formats.items()},
         "thresholds": dict(compiled.calibration.thresholds),
         "logit_scale": logits_output(graph).scale,

@@ -11,7 +11,7 @@ first one's scalar out again; the same goes for the norm on the g branch, whose 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import brevitas.nn as qnn
 import torch
@@ -28,6 +28,10 @@ from loihi_mmfree.quantize.quantizers import ActivationQuantizer, TernaryWeight,
 # A merged norm sees u = x * gain where upstream normalised x first; there the epsilon is relative to x
 # and drops out but for 1e-6 of the mean square. Only a division by zero is left to avoid.
 MERGED_EPSILON = 1e-30
+
+
+Recurrence = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From f and c [B, T, H'], and h [B, H'] before, to the states of h_t = f_t h_(t-1) + c_t and the last of them."""
 
 
 def site_quantizer(
@@ -113,6 +117,8 @@ class QuantizedTokenMixer(nn.Module):
         self.g_norm = ChannelGain(channels)
         self.state = site_quantizer(config, f"{site}.state", config.state_bits)
         self.output = site_quantizer(config, f"{site}.output", config.product_bits)
+        self.recurrence: Recurrence | None = None
+        """Computes all states at once, before any is quantized; None takes one token after the other."""
         self.o_proj = TernaryProjection(channels, hidden, f"{site}.o_proj", config)
 
     def forward(self, normalised: Tensor, lower_bound: Tensor) -> Tensor:
@@ -134,6 +140,9 @@ class QuantizedTokenMixer(nn.Module):
     def scan(self, candidate: Tensor, gate: Tensor) -> Tensor:
         """Return all states of h_t = f_t h_(t-1) + (1 - f_t) s_t from h_0 = 0, each one quantized.
 
+        With `recurrence`, a state is not made of the quantized one before it: at 16 bits all but the same, and a
+        fraction of the steps, for training.
+
         Parameters
         ----------
         candidate, gate : Tensor [B, T, H']
@@ -142,6 +151,8 @@ class QuantizedTokenMixer(nn.Module):
         # What only notes values may do so at the end, of all at once.
         observing = self.state.observing
         state = torch.zeros_like(candidate[:, 0])
+        if self.recurrence is not None:
+            return self.state(self.recurrence(gate, (1 - gate) * candidate, state.double())[0])
         states = []
         for fresh, keep in zip(((1 - gate) * candidate).unbind(1), gate.unbind(1), strict=True):
             state = keep * state + fresh

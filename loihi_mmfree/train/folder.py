@@ -30,7 +30,7 @@ TOKENIZER, TOKENIZER_SETTINGS = "tokenizer.json", "tokenizer_config.json"
 LARGEST_FACTS_BYTES = 2**20
 _OURS = re.compile(
     r"recipe\.toml|training_log\.jsonl|training|config\.json|generation_config\.json|tokenizer\.json"
-    r"|tokenizer_config\.json|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|formats\.json"
+    r"|tokenizer_config\.json|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|trained_formats\.json"
 )
 
 

@@ -1,7 +1,8 @@
-"""The float model as what is trained, and the folder of Hugging Face that it becomes."""
+"""The float model as what is trained, and the folder of Hugging Face that a model becomes."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from loihi_mmfree.checkpoint import Checkpoint, ModelConfig
 from loihi_mmfree.hf import HGRNBitConfig, HGRNBitForCausalLM
 from loihi_mmfree.model.ternary import BitLinear
+from loihi_mmfree.train.folder import TOKENIZER
 from loihi_mmfree.train.loop import Learner
 
 
@@ -36,17 +38,30 @@ def float_learner(config: ModelConfig, seed: int, base: Checkpoint | None = None
     torch.manual_seed(seed)
     model = HGRNBitForCausalLM(HGRNBitConfig(**config.to_dict()))
     if base is not None:
-        state = {name: base.tensor(name) for name in base.names()}
-        model.load_state_dict(state, strict=not config.tie_word_embeddings)
+        model.load_state_dict({name: base.tensor(name) for name in model.state_dict()})
     embedding = model.model.embeddings.weight
-    matrices = (each.weight for each in model.modules() if isinstance(each, BitLinear))
-    decayed = tuple(each for each in matrices if isinstance(each, nn.Parameter) and each is not embedding)
-    return Learner(NextToken(model), decayed, ("Block",))
+    weights = (each.weight for each in model.modules() if isinstance(each, BitLinear))
+    matrices = tuple(each for each in weights if isinstance(each, nn.Parameter) and each is not embedding)
+
+    def write(folder: Path, state: Mapping[str, Tensor]) -> None:
+        write_model(folder, config, {name.removeprefix("model."): value for name, value in state.items()})
+
+    return Learner(NextToken(model), matrices, write)
 
 
-def write_model(folder: Path, config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
-    """Write the weights of a `NextToken` as a folder of Hugging Face, in float32."""
+def write_model(folder: Path, config: ModelConfig, state: Mapping[str, Tensor]) -> None:
+    """Write weights by their upstream names as a folder of Hugging Face, in float32.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds the tokenizer already.
+    config : ModelConfig
+    state : mapping of str to Tensor
+    """
     with torch.device("meta"):
         model = HGRNBitForCausalLM(HGRNBitConfig(**config.to_dict()))
-    state = {name.removeprefix("model."): value for name, value in weights.items()}
-    model.save_pretrained(folder, state_dict=state)
+    model.save_pretrained(folder, state_dict=dict(state))
+    for each in folder.glob("*.safetensors"):
+        # The library lets nobody but their owner read them.
+        shutil.copymode(folder / TOKENIZER, each)

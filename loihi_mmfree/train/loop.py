@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from loihi_mmfree.errors import BackendUnavailableError, TrainingError, UsageError
+from loihi_mmfree.errors import TrainingError, UsageError
 from loihi_mmfree.interrupts import ENDING, deferred
 from loihi_mmfree.train.log import StepRecord
 from loihi_mmfree.train.optimizer import learning_rate, make_optimizer
@@ -37,25 +37,23 @@ class Learner:
     ----------
     module : nn.Module
         Maps ids [B, T] to the mean loss [], in nats a token.
-    decayed : tuple of Parameter
-        Those of its parameters that decay.
-    shared_whole : tuple of str
-        Classes of its modules whose parameters FSDP gathers together.
+    matrices : tuple of Parameter
+        Those of its parameters that become ternary.
+    write : callable
+        Makes a folder of Hugging Face out of the module's state, in a folder that is there.
     """
 
     module: nn.Module
-    decayed: tuple[nn.Parameter, ...]
-    shared_whole: tuple[str, ...]
+    matrices: tuple[nn.Parameter, ...]
+    write: Callable[[Path, Mapping[str, Tensor]], None]
 
 
 @contextlib.contextmanager
-def accelerating(recipe: Recipe, device: str | None, shared_whole: tuple[str, ...]) -> Iterator[Accelerator]:
+def accelerating(recipe: Recipe, device: str | None) -> Iterator[Accelerator]:
     """Give what runs a recipe on the devices of this process and of those that torchrun started with it.
 
     Raises
     ------
-    BackendUnavailableError
-        There is no such device.
     UsageError
         The windows of a step cannot be shared by the processes.
     """
@@ -65,8 +63,6 @@ def accelerating(recipe: Recipe, device: str | None, shared_whole: tuple[str, ..
     from accelerate.state import AcceleratorState, GradientState, PartialState
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise BackendUnavailableError(f"`device='{device}'`: there is no such device here; cpu and cuda are known")
     PartialState(cpu=device == "cpu", timeout=timedelta(hours=LONGEST_WAIT_HOURS))
     processes = PartialState().num_processes
     plugin = None
@@ -74,7 +70,8 @@ def accelerating(recipe: Recipe, device: str | None, shared_whole: tuple[str, ..
         plugin = FullyShardedDataParallelPlugin(
             fsdp_version=2,
             auto_wrap_policy="transformer_based_wrap",
-            transformer_cls_names_to_wrap=list(shared_whole),
+            # Whose parameters are gathered together.
+            transformer_cls_names_to_wrap=["Block" if recipe.quantization is None else "QuantizedBlock"],
         )
     try:
         yield Accelerator(
@@ -124,8 +121,8 @@ class Loop:
         self.accelerator, self.recipe = accelerator, recipe
         self.step = 0 if saved is None else saved.step
         if saved is not None:
-            learner.module.load_state_dict(dict(saved.weights))
-        optimizer = make_optimizer(learner.module, learner.decayed, recipe.optimizer)
+            _load(learner.module, saved.weights)
+        optimizer = make_optimizer(learner.module, learner.matrices, recipe.optimizer)
         self._model, self._optimizer = accelerator.prepare(learner.module.train(), optimizer)
         if saved is not None:
             self._restore_moments(saved.moments)
@@ -186,7 +183,7 @@ class Loop:
         accelerator, settings = self.accelerator, self.recipe.optimizer
         rate = learning_rate(settings, self.step, self.recipe.steps)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         pieces = self._pieces(windows)
         total = torch.zeros((), device=accelerator.device)
         norm: Any = None
@@ -251,6 +248,14 @@ class Loop:
             states[parameter] = {
                 moment: _like(moments[f"{name}/{moment}"], parameter, moment) for moment in MOMENTS
             }
+
+
+def _load(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load weights and leave what is trained as it was: Brevitas' scales forget it."""
+    trained = {name: each.requires_grad for name, each in module.named_parameters()}
+    module.load_state_dict(dict(weights))
+    for name, each in module.named_parameters():
+        each.requires_grad_(trained[name])
 
 
 def _whole(tensor: Any) -> Tensor:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from loihi_mmfree.train.recipe import OptimizerSettings
+from loihi_mmfree.train.settings import OptimizerSettings
 
 if TYPE_CHECKING:
     import torch
@@ -31,23 +31,31 @@ def learning_rate(settings: OptimizerSettings, step: int, steps: int) -> float:
 
 
 def make_optimizer(
-    module: nn.Module, decayed: Iterable[nn.Parameter], settings: OptimizerSettings
+    module: nn.Module, matrices: Iterable[nn.Parameter], settings: OptimizerSettings
 ) -> torch.optim.AdamW:
-    """Return the optimizer of a module.
+    """Return the optimizer of a module; `share` in a group is its part of the learning rate.
 
     Parameters
     ----------
     module : nn.Module
-    decayed : iterable of Parameter
-        The parameters that decay; all others do not.
+    matrices : iterable of Parameter
+        Ternary matrices: they decay, and have a rate of their own.
     settings : OptimizerSettings
     """
     import torch
 
-    among = {id(each) for each in decayed}
+    among = {id(each) for each in matrices}
     parameters = [each for each in module.parameters() if each.requires_grad]
     groups = [
-        {"params": [each for each in parameters if id(each) in among], "weight_decay": settings.weight_decay},
-        {"params": [each for each in parameters if id(each) not in among], "weight_decay": 0.0},
+        {
+            "params": [each for each in parameters if id(each) in among],
+            "weight_decay": settings.weight_decay,
+            "share": settings.matrices,
+        },
+        {
+            "params": [each for each in parameters if id(each) not in among],
+            "weight_decay": 0.0,
+            "share": 1.0,
+        },
     ]
     return torch.optim.AdamW(groups, settings.learning_rate, (settings.beta1, settings.beta2), settings.epsilon)

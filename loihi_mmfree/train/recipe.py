@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from loihi_mmfree.checkpoint import PUBLISHED_CONFIGS, ModelConfig
 from loihi_mmfree.checkpoint.config import MODEL_TYPE
+from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.errors import LoihiMmfreeError, UsageError
-from loihi_mmfree.files import parse_toml
+from loihi_mmfree.files import LARGEST_SETTINGS_BYTES, parse_toml, read_text
+from loihi_mmfree.quantize.config import QuantizationConfig
+from loihi_mmfree.train.settings import (
+    OptimizerSettings,
+    RetrainingSettings,
+    TextSettings,
+    check_choice,
+    check_numbers,
+    known_keys,
+)
 from loihi_mmfree.untrusted import short, some_of
 
 PRECISIONS = ("float32", "bfloat16")
@@ -43,92 +55,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 """Shape -> a recipe for it, as TOML would give it."""
 
-_Range = tuple[float, float]
-
-
-def _check_numbers(settings: Any, where: str, ranges: Mapping[str, _Range], whole: bool) -> None:
-    """Raise UsageError unless the named fields are numbers within their ranges."""
-    for name, (least, most) in ranges.items():
-        value = getattr(settings, name)
-        number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-        if not number or not least <= value <= most:
-            kind = "a whole number" if whole else "a number"
-            raise UsageError(f"{where}{name} is {short(value)}; it must be {kind} from {least:g} to {most:g}")
-
-
-def _known(settings: type, values: Any, where: str) -> dict[str, Any]:
-    """The values of a table, all of whose keys must be fields of a class of settings."""
-    known = [each.name for each in dataclasses.fields(settings)]
-    if not isinstance(values, Mapping):
-        raise UsageError(f"{where} is {short(values)}; it must be a table of {', '.join(known)}")
-    unknown = sorted(values.keys() - set(known))
-    if unknown:
-        raise UsageError(f"{where}: unknown {some_of(map(str, unknown))}; known: {', '.join(known)}")
-    return dict(values)
-
-
-@dataclass(frozen=True)
-class OptimizerSettings:
-    """AdamW, and a learning rate that rises linearly and then falls along half a cosine.
-
-    Parameters
-    ----------
-    learning_rate : float
-        Its peak.
-    warmup : float
-        Share of all steps, 0 to 1, in which it rises.
-    final : float
-        What is left of it behind the last step, as a share of the peak.
-    weight_decay : float
-        Of ternary matrices; norms, embeddings, lower bounds and scales have none.
-    beta1, beta2, epsilon : float
-        Of AdamW.
-    largest_gradient : float
-        A gradient whose norm over all parameters is larger is scaled down to it.
-    """
-
-    learning_rate: float = 3e-3
-    warmup: float = 0.05
-    final: float = 0.0
-    weight_decay: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.95
-    epsilon: float = 1e-8
-    largest_gradient: float = 1.0
-
-    def __post_init__(self) -> None:
-        ranges = {
-            "learning_rate": (1e-8, 1.0),
-            "warmup": (0.0, 1.0),
-            "final": (0.0, 1.0),
-            "weight_decay": (0.0, 1.0),
-            "beta1": (0.0, 0.9999),
-            "beta2": (0.0, 0.99999),
-            "epsilon": (1e-12, 1e-2),
-            "largest_gradient": (1e-3, 1e6),
-        }
-        _check_numbers(self, "recipe: optimizer.", ranges, whole=False)
-
-
-@dataclass(frozen=True)
-class TextSettings:
-    """How text becomes documents, and the tokenizer that is trained on it.
-
-    Parameters
-    ----------
-    field : str
-        Of a file of JSON lines, the key that holds the text of a document.
-    tokenizer_characters : int
-        A tokenizer is trained on so many characters from the beginning of the text.
-    """
-
-    field: str = "text"
-    tokenizer_characters: int = 100_000_000
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.field, str) or not self.field:
-            raise UsageError(f"recipe: text.field is {short(self.field)}; it must be the name of a key")
-        _check_numbers(self, "recipe: text.", {"tokenizer_characters": (1, 2**40)}, whole=True)
+FROM_A_CHECKPOINT: Mapping[str, Any] = {
+    "steps": 300,
+    "optimizer": {"learning_rate": 1e-3, "matrices": 0.01, "warmup": 0.1, "weight_decay": 0.0},
+}
+"""What a recipe that trains a checkpoint for a chip does not say."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +87,10 @@ class Recipe:
         Steps from one checkpoint to the next.
     optimizer : OptimizerSettings
     text : TextSettings
+    quantization : QuantizationConfig, optional
+        What a checkpoint is trained for; None trains the float model.
+    retraining : RetrainingSettings
+        How, with `quantization`.
 
     Raises
     ------
@@ -174,6 +109,8 @@ class Recipe:
     save_every: int = 100
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     text: TextSettings = field(default_factory=TextSettings)
+    quantization: QuantizationConfig | None = None
+    retraining: RetrainingSettings = field(default_factory=RetrainingSettings)
 
     def __post_init__(self) -> None:
         ranges = {
@@ -184,16 +121,20 @@ class Recipe:
             "seed": (0, 2**32 - 1),
             "save_every": (1, 2**31),
         }
-        _check_numbers(self, "recipe: ", ranges, whole=True)
+        check_numbers(self, "recipe: ", ranges, whole=True)
         for name, allowed in (("precision", PRECISIONS), ("parallel", PARALLEL)):
-            if getattr(self, name) not in allowed:
-                found = short(getattr(self, name))
-                raise UsageError(f"recipe: {name} is {found}; it must be one of {', '.join(allowed)}")
+            check_choice(self, "recipe: ", name, allowed)
         if self.micro_batch and self.batch % self.micro_batch:
             raise UsageError(
                 f"recipe: batch {self.batch} is not a multiple of micro_batch {self.micro_batch}; windows would "
                 "be left over"
             )
+        if self.quantization is not None and self.precision != "float32":
+            raise UsageError(
+                "recipe: precision must be float32 where a model is trained for the formats of a chip"
+            )
+        if self.quantization is not None and self.retraining.arithmetic == "exact" and self.parallel == "fsdp":
+            raise UsageError("recipe: parallel must be ddp with retraining.arithmetic = 'exact'")
 
     @classmethod
     def preset(cls, shape: str) -> Recipe:
@@ -212,6 +153,37 @@ class Recipe:
         return cls.from_mapping(parse_toml(text, where))
 
     @classmethod
+    def for_checkpoint(
+        cls, model: ModelConfig, values: Mapping[str, Any], quantization: QuantizationConfig | None
+    ) -> Recipe:
+        """Return a recipe that goes on from a checkpoint.
+
+        Parameters
+        ----------
+        model : ModelConfig
+            Of the checkpoint.
+        values : mapping
+            What the recipe says, as TOML gives it.
+        quantization : QuantizationConfig, optional
+            What to train it for, over what the recipe says.
+
+        Raises
+        ------
+        UsageError
+            The recipe is for another model.
+        """
+        settings = dict(values)
+        if quantization is not None:
+            settings["quantization"] = quantization.to_dict()
+        base = FROM_A_CHECKPOINT if "quantization" in settings else {}
+        shape = {} if "shape" in settings else {"model": _table(model)}
+        recipe = cls.from_mapping(_merged({**base, **shape}, settings))
+        different = recipe.differences(dataclasses.replace(recipe, model=model))
+        if different:
+            raise UsageError(f"recipe: the checkpoint is another model: {some_of(different)}; leave that out")
+        return recipe
+
+    @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Recipe:
         """Read a recipe as TOML gives it: a `shape` gives what the rest does not say.
 
@@ -224,7 +196,7 @@ class Recipe:
         shape = own.pop("shape", None)
         if shape is not None and shape not in PRESETS:
             raise UsageError(f"recipe: shape is {short(shape)}; known: {', '.join(PRESETS)}")
-        own = _known(cls, own, "recipe")
+        own = known_keys(cls, own, "recipe")
         if shape is None and "model" not in own:
             raise UsageError(
                 f"recipe: nothing says what the model is; give a shape ({', '.join(PRESETS)}) or a table [model]"
@@ -233,15 +205,21 @@ class Recipe:
         settings["model"] = _model(settings["model"])
         for name, kind in _TABLES.items():
             if name in settings:
-                settings[name] = kind(**_known(kind, settings[name], f"recipe: {name}"))
+                settings[name] = kind(**known_keys(kind, settings[name], f"recipe: {name}"))
+        if "quantization" in settings:
+            settings["quantization"] = QuantizationConfig.from_dict(settings["quantization"])
         return cls(**settings)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, as TOML has them."""
-        model = {name: NO_TOKEN if value is None else value for name, value in vars(self.model).items()}
-        plain = {name: value for name, value in vars(self).items() if name not in ("model", *_TABLES)}
+        tables = {name: dataclasses.asdict(getattr(self, name)) for name in _TABLES}
+        if self.quantization is None:
+            del tables["retraining"]
+        else:
+            tables["quantization"] = self.quantization.to_dict()
+        plain = {name: value for name, value in vars(self).items() if name not in _ALL_TABLES}
         # TOML wants plain values before tables.
-        return {**plain, "model": model, **{name: dataclasses.asdict(getattr(self, name)) for name in _TABLES}}
+        return {**plain, "model": _table(self.model), **tables}
 
     def to_toml(self) -> str:
         """Return the settings as TOML text."""
@@ -256,7 +234,35 @@ class Recipe:
         return [f"{name} is {mine.get(name)!r}, not {others.get(name)!r}" for name in differing]
 
 
-_TABLES: Mapping[str, type] = {"optimizer": OptimizerSettings, "text": TextSettings}
+def quantization_of(given: QuantizationConfig | str | Path) -> QuantizationConfig:
+    """Return settings of quantization: as they are, by the width of activations as `a8`, or of a file.
+
+    Raises
+    ------
+    UsageError
+        There is no such file, or it holds something else.
+    """
+    if isinstance(given, QuantizationConfig):
+        return given
+    width = _WIDTH.fullmatch(str(given))
+    if width:
+        return QuantizationConfig(activation_bits=int(width[1]))
+    path = Path(given)
+    return CompileConfig.from_toml(read_text(path, LARGEST_SETTINGS_BYTES, "`quantize`"), str(path)).quantization
+
+
+_WIDTH = re.compile(r"a(\d{1,2})")
+_TABLES: Mapping[str, type] = {
+    "optimizer": OptimizerSettings,
+    "text": TextSettings,
+    "retraining": RetrainingSettings,
+}
+_ALL_TABLES = ("model", "quantization", *_TABLES)
+
+
+def _table(model: ModelConfig) -> dict[str, Any]:
+    """The table [model] of a configuration."""
+    return {name: NO_TOKEN if value is None else value for name, value in vars(model).items()}
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,7 +276,7 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def _model(values: Any) -> ModelConfig:
     """The table [model], with the names and checks of a config.json."""
-    named = _known(ModelConfig, values, "recipe: model")
+    named = known_keys(ModelConfig, values, "recipe: model")
     plain = {name: None if value == NO_TOKEN else value for name, value in named.items()}
     try:
         return ModelConfig.from_dict({"model_type": MODEL_TYPE, **plain}, "recipe: model")

@@ -5,47 +5,43 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loihi_mmfree.checkpoint import parameter_count
-from loihi_mmfree.checkpoint.source import SourceFile
+from loihi_mmfree.checkpoint import Checkpoint, open_checkpoint, parameter_count
 from loihi_mmfree.errors import BackendUnavailableError, UsageError
-from loihi_mmfree.files import file_sha256
+from loihi_mmfree.files import write_whole
 from loihi_mmfree.interrupts import importing
 from loihi_mmfree.memory import require_torch
 from loihi_mmfree.progress import Progress
+from loihi_mmfree.quantize.formats_file import FORMATS, TrainedFormats
+from loihi_mmfree.quantize.libraries import import_libraries
 from loihi_mmfree.quiet import without_cuda_warnings
 from loihi_mmfree.scratch import NEW, put_in_place, scratch_beside
-from loihi_mmfree.train.corpus import pieces
+from loihi_mmfree.train.beginning import TrainingRequest, begin, text_sha256
 from loihi_mmfree.train.folder import (
     CONFIG,
     LOG,
     RECIPE,
     TOKENIZER,
     TOKENIZER_SETTINGS,
-    TOKENS,
     WORK,
     Facts,
     TrainingFolder,
-    new_folder,
     read_recipe,
     require_replaceable,
-    write_facts,
 )
 from loihi_mmfree.train.log import StepRecord, cut_log, read_log
 from loihi_mmfree.train.recipe import Recipe
 from loihi_mmfree.train.state import load_last, sweep
-from loihi_mmfree.train.tokens import TokenWindows, write_tokens
-from loihi_mmfree.train.vocabulary import given_tokenizer, train_tokenizer, write_tokenizer
+from loihi_mmfree.train.tokens import TokenWindows
 from loihi_mmfree.untrusted import some_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from torch import Tensor
 
     from loihi_mmfree.train.loop import Learner
 
@@ -53,29 +49,6 @@ EXTRA = ("transformers", "accelerate", "tensorboard")
 """Packages of the extra `train`."""
 KEPT = (RECIPE, TOKENIZER, TOKENIZER_SETTINGS)
 """Files of a training that belong to its checkpoint."""
-
-
-@dataclass(frozen=True)
-class TrainingRequest:
-    """What is asked of a training beside its recipe.
-
-    Parameters
-    ----------
-    output : Path
-    text, tokenizer : Path, optional
-    device : {"cpu", "cuda"}, optional
-    tensorboard : Path, optional
-        Folder for TensorBoard's events.
-    resume, force : bool
-    """
-
-    output: Path
-    text: Path | None = None
-    tokenizer: Path | None = None
-    device: str | None = None
-    tensorboard: Path | None = None
-    resume: bool = False
-    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,11 +62,14 @@ class Training:
     recipe : Recipe
     records : tuple of StepRecord
         One for every step.
+    exact_loss : float, optional
+        Of the integers that a checkpoint trained for a chip compiles to, on the windows of the last step.
     """
 
     path: Path
     recipe: Recipe
     records: tuple[StepRecord, ...]
+    exact_loss: float | None = None
 
     @property
     def loss(self) -> float:
@@ -143,25 +119,26 @@ def train(
         require_replaceable(output, request.force)
     if recipe is None:
         raise UsageError("nothing says what to train; give `recipe=Recipe.preset('tiny')`, or another one")
+    if recipe.quantization is not None and request.base is None and not request.resume:
+        raise UsageError("recipe: quantization is for a checkpoint that is trained already; give `base=CKPT`")
     _require_extra()
+    _require_device(request.device)
     if not request.resume and is_first_process():
         # Before the imports, which take seconds: most of what can be wrong is wrong here.
         begin(request, recipe, progress)
-    _import_libraries()
-    from loihi_mmfree.train.language_model import float_learner
+    _import_libraries(recipe)
     from loihi_mmfree.train.loop import accelerating
 
-    learner = float_learner(recipe.model, recipe.seed)
-    with accelerating(recipe, request.device, learner.shared_whole) as accelerator:
+    with accelerating(recipe, request.device) as accelerator:
         accelerator.wait_for_everyone()
         folder = TrainingFolder.open(output)
         if request.text is not None and request.resume:
             _require_same_text(request.text, folder.facts)
         with folder.held() if accelerator.is_main_process else contextlib.nullcontext():
-            _go_on(folder, recipe, learner, accelerator, request, progress, notify)
+            loss = _go_on(folder, recipe, accelerator, request, progress, notify)
         accelerator.wait_for_everyone()
         first = accelerator.is_main_process
-    return Training(output, recipe, tuple(read_log(output / LOG))) if first else None
+    return Training(output, recipe, tuple(read_log(output / LOG)), loss) if first else None
 
 
 def _begun(output: Path, recipe: Recipe | None) -> Recipe:
@@ -174,20 +151,6 @@ def _begun(output: Path, recipe: Recipe | None) -> Recipe:
             "them out, or begin another training"
         )
     return begun
-
-
-def text_sha256(text: Path) -> str:
-    """Return the SHA-256 of a file of text.
-
-    Raises
-    ------
-    UsageError
-        It cannot be read.
-    """
-    try:
-        return file_sha256(text)
-    except OSError as error:
-        raise UsageError(f"`text` {text}: cannot be read: {error.strerror}") from error
 
 
 def _require_same_text(text: Path, facts: Facts) -> None:
@@ -212,62 +175,37 @@ def _require_extra() -> None:
         )
 
 
-def _import_libraries() -> None:
+def _require_device(device: str | None) -> None:
+    """Refuse a device that is not here, before anything is begun or replaced."""
+    if device == "cuda":
+        require_torch()
+        with importing(), without_cuda_warnings():
+            import torch
+        if torch.cuda.is_available():
+            return
+    elif device in (None, "cpu"):
+        return
+    raise BackendUnavailableError(f"`device={device!r}`: there is no such device here; cpu and cuda are known")
+
+
+def _import_libraries(recipe: Recipe) -> None:
     require_torch()
+    if recipe.quantization is not None:
+        import_libraries()
     with importing(), without_cuda_warnings():
         import accelerate  # noqa: F401
         import torch.utils.tensorboard  # noqa: F401
         import transformers  # noqa: F401
 
 
-def begin(request: TrainingRequest, recipe: Recipe, progress: Progress) -> None:
-    """Make the folder of a training: recipe, tokenizer and tokens, all of it or nothing.
-
-    Raises
-    ------
-    UsageError
-        The text cannot be read, is too little, or the folder is in the way.
-    """
-    text = request.text
-    if text is None:
-        raise UsageError("nothing to train on; give `text=FILE`")
-    digest = text_sha256(text)
-    size = max(1, text.stat().st_size)
-    with new_folder(request.output, request.force) as new:
-        work = new / WORK
-        work.mkdir()
-        (new / RECIPE).write_text(recipe.to_toml(), encoding="utf-8")
-        if request.tokenizer is not None:
-            content = given_tokenizer(request.tokenizer, recipe.model)
-        else:
-            progress("tokenizer", 0, 1)
-            documents = pieces(text, recipe.text.field)
-            content = train_tokenizer(documents, recipe.model, recipe.text.tokenizer_characters)
-            progress("tokenizer", 1, 1)
-        tokenizer = write_tokenizer(new, content, recipe.model)
-        count, tokens_sha256 = write_tokens(
-            work / TOKENS,
-            pieces(text, recipe.text.field),
-            tokenizer,
-            recipe.model,
-            lambda done: progress("tokens", min(done, size), size),
-        )
-        progress("tokens", size, size)
-        if not count:
-            raise UsageError(f"`text` {text}: there is no text in it")
-        TokenWindows(SourceFile.of(work / TOKENS), recipe)
-        write_facts(new, Facts(digest, count, tokens_sha256))
-
-
 def _go_on(
     folder: TrainingFolder,
     recipe: Recipe,
-    learner: Learner,
     accelerator: Accelerator,
     request: TrainingRequest,
     progress: Progress,
     notify: Callable[[str], None],
-) -> None:
+) -> float | None:
     """Take the steps that are left, and put the checkpoint in place of what was needed for them."""
     from loihi_mmfree.train.loop import Loop
 
@@ -276,14 +214,63 @@ def _go_on(
         sweep(folder.work)
     accelerator.wait_for_everyone()
     saved = load_last(folder.work, notify if first else lambda _: None)
-    loop = Loop(accelerator, learner, recipe, saved)
     windows = TokenWindows(folder.tokens(), recipe)
+    learner = _learner(folder, recipe, accelerator, _base(request, folder.facts), windows)
+    loop = Loop(accelerator, learner, recipe, saved)
     log = folder.work / LOG
     with _recording(log, loop.step, request.tensorboard, recipe, progress) if first else _nothing() as record:
         loop.run(windows, folder.work, record, notify if first else lambda _: None)
     weights = loop.weights()
-    if first:
-        _finish(folder.path, recipe, weights)
+    if not first:
+        return None
+    with _finished(folder.path) as new:
+        learner.write(new, weights)
+        return _exact_loss(new, recipe, windows, accelerator)
+
+
+def _base(request: TrainingRequest, facts: Facts) -> Checkpoint | None:
+    """The checkpoint that a training started from, or None."""
+    named = request.base or facts.base
+    if named is None or facts.base is None:
+        return None
+    base = open_checkpoint(named)
+    if base.sha256() != facts.base_sha256:
+        raise UsageError(f"`base` {named}: not the checkpoint that the training started from")
+    return base
+
+
+def _learner(
+    folder: TrainingFolder,
+    recipe: Recipe,
+    accelerator: Accelerator,
+    base: Checkpoint | None,
+    windows: TokenWindows,
+) -> Learner:
+    """What is trained: the float model, or with `recipe.quantization` the quantized one of a checkpoint."""
+    from loihi_mmfree.train.language_model import float_learner
+
+    if recipe.quantization is None:
+        return float_learner(recipe.model, recipe.seed, base)
+    from loihi_mmfree.train.retraining import choose_formats, quantized_learner
+
+    assert base is not None
+    path = folder.work / FORMATS
+    if accelerator.is_main_process and not path.exists():
+        write_whole(path, choose_formats(base, recipe, recipe.quantization, windows).to_json().encode())
+    accelerator.wait_for_everyone()
+    return quantized_learner(base, recipe, TrainedFormats.read(path))
+
+
+def _exact_loss(folder: Path, recipe: Recipe, windows: TokenWindows, accelerator: Accelerator) -> float | None:
+    """The loss of the compiled integers on the windows of the last step; None of a float model."""
+    if recipe.quantization is None:
+        return None
+    import torch
+
+    from loihi_mmfree.train.retraining import exact_loss
+
+    ids = torch.from_numpy(windows.batch(recipe.steps - 1)).to(accelerator.device)
+    return exact_loss(folder, ids, recipe.micro_batch or recipe.batch)
 
 
 @contextlib.contextmanager
@@ -318,11 +305,10 @@ def _nothing() -> contextlib.AbstractContextManager[Callable[[StepRecord], None]
     return contextlib.nullcontext(lambda _: None)
 
 
-def _finish(path: Path, recipe: Recipe, weights: Mapping[str, Tensor]) -> None:
-    """Put a folder of Hugging Face in place of that of the training, in one step."""
+@contextlib.contextmanager
+def _finished(path: Path) -> Iterator[Path]:
+    """Give a folder with what stays of a training, which takes its place in one step when the block ends."""
     from safetensors import SafetensorError
-
-    from loihi_mmfree.train.language_model import write_model
 
     try:
         with scratch_beside(path) as scratch:
@@ -331,10 +317,7 @@ def _finish(path: Path, recipe: Recipe, weights: Mapping[str, Tensor]) -> None:
             for name in KEPT:
                 shutil.copyfile(path / name, new / name)
             shutil.copyfile(path / WORK / LOG, new / LOG)
-            write_model(new, recipe.model, weights)
-            for each in new.glob("*.safetensors"):
-                # The library lets nobody but their owner read them.
-                shutil.copymode(new / RECIPE, each)
+            yield new
             put_in_place(scratch, path)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error

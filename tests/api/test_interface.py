@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "tests" / "data" / "user_script.py"
 FUNCTIONS = (
     "compile", "narrow", "load", "run", "stream", "compare", "evaluate", "inspect", "report", "activity", "bench",
-    "profile",
+    "profile", "train",
 )  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def test_every_public_name_is_there_and_documented() -> None:
 
 
 def test_functions_keep_their_names_from_rooms_called_alike() -> None:
-    for room in ("report", "activity", "evaluate"):
+    for room in ("report", "activity", "evaluate", "train"):
         function = getattr(loihi_mmfree, room)
         module = __import__(f"loihi_mmfree.{room}", fromlist=["_"])
         assert isinstance(module, ModuleType)
@@ -81,6 +81,13 @@ def test_evaluate_has_the_defaults_of_the_command_line() -> None:
     assert {name: known[name].default for name in found.keys() & known.keys() - {"model"}} == {
         name: default for name, default in found.items() if name in known and name != "model"
     }
+
+
+def test_train_has_the_defaults_of_the_command_line() -> None:
+    found, known = options("train"), inspect.signature(loihi_mmfree.train).parameters
+    assert found.keys() - known.keys() == {"shape", "as_json"}
+    same = found.keys() & known.keys() - {"output"}
+    assert {name: known[name].default for name in same} == {name: found[name] for name in same}
 
 
 def test_bench_has_the_defaults_of_the_command_line() -> None:

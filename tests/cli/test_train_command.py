@@ -6,11 +6,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 
 from .conftest import Call
 
 pytestmark = pytest.mark.skipif(find_spec("accelerate") is None, reason="the extra `train` is optional")
-USAGE = 2
+USAGE, UNAVAILABLE = 2, 7
 TEXT = "It was a dark and stormy night.\n" * 40
 
 
@@ -59,6 +60,17 @@ def test_what_is_not_asked_for_is_said(
     assert called.code == USAGE
     assert said in called.err
     assert not (tmp_path / "checkpoint").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("device", ["cuda", "tpu"])
+def test_a_device_that_is_not_here_is_said_before_anything_is_begun(
+    call: Call, text: Path, tmp_path: Path, device: str
+) -> None:
+    called = call("train", "--text", text, "-o", tmp_path / "out", "--shape", "tiny", "--device", device)
+    assert called.code == UNAVAILABLE
+    assert f"--device {device}: there is no such device here" in called.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_unknown_keys_of_a_recipe_are_named(call: Call, text: Path, tmp_path: Path) -> None:

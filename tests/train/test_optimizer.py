@@ -7,7 +7,8 @@ import torch
 
 from loihi_mmfree.train.language_model import float_learner
 from loihi_mmfree.train.optimizer import learning_rate, make_optimizer
-from loihi_mmfree.train.recipe import OptimizerSettings, Recipe
+from loihi_mmfree.train.recipe import Recipe
+from loihi_mmfree.train.settings import OptimizerSettings
 
 
 def test_the_rate_rises_in_a_line_and_falls_as_torchs_cosine() -> None:
@@ -30,7 +31,7 @@ def test_without_warmup_the_first_step_has_the_peak() -> None:
 def test_ternary_matrices_decay_and_nothing_else(tied: bool) -> None:
     model = {"vocab_size": 13, "hidden_size": 8, "num_hidden_layers": 2, "tie_word_embeddings": tied}
     learner = float_learner(Recipe.from_mapping({"model": model}).model, seed=0)
-    optimizer = make_optimizer(learner.module, learner.decayed, OptimizerSettings(weight_decay=0.5))
+    optimizer = make_optimizer(learner.module, learner.matrices, OptimizerSettings(weight_decay=0.5))
     names = {id(each): name for name, each in learner.module.named_parameters()}
     decay = {
         names[id(each)]: group["weight_decay"] for group in optimizer.param_groups for each in group["params"]

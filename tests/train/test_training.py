@@ -185,8 +185,8 @@ def test_a_loss_that_is_no_number_stops_it_and_keeps_the_last_checkpoint(
     from loihi_mmfree.checkpoint.source import SourceFile
 
     module = Breaking(broken)
-    with accelerating(settings, "cpu", ()) as accelerator:
-        loop = Loop(accelerator, Learner(module, (module.weight,), ()), settings, None)
+    with accelerating(settings, "cpu") as accelerator:
+        loop = Loop(accelerator, Learner(module, (module.weight,), lambda *_: None), settings, None)
         with pytest.raises(TrainingError, match=said):
             loop.run(TokenWindows(SourceFile.of(tokens), settings), work, lambda _: None, lambda _: None)
     assert loop.step == 5
