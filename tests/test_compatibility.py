@@ -68,3 +68,17 @@ def test_ports_reshape() -> None:
     port = ReshapePort(new_shape=(2, 3), old_shape=(6,))
     assert port.get_transform_func_fwd()(np.arange(6)).shape == (2, 3)
     assert port.get_transform_func_bwd()(np.zeros((2, 3))).shape == (6,)
+
+
+def test_without_lava_the_simulation_says_how_to_get_it() -> None:
+    alone = run(
+        "import importlib.util as util; found = util.find_spec\n"
+        "util.find_spec = lambda name, *rest: None if name == 'lava' else found(name, *rest)\n"
+        "from loihi_mmfree.errors import BackendUnavailableError\n"
+        "try:\n"
+        "    import loihi_mmfree.sim.lava\n"
+        "except BackendUnavailableError as error:\n"
+        "    print(error.exit_code, error)\n"
+    )
+    assert alone.stdout.startswith("7 backend sim: Lava is not installed"), alone.stderr
+    assert "lava.md says how" in alone.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from loihi_mmfree.errors import BackendUnavailableError
 from loihi_mmfree.sim.session import hosts
 from loihi_mmfree.sim.session.hosts import Host, answer, require_host
+
+Program = Callable[[str, str], None]
 
 ROWS = """ncl-1 oheogulch* down*
 ncl-2 oheogulch* idle
@@ -21,7 +24,7 @@ ncl-3 hala drained
 
 
 @pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
     """A function that puts a program of this name and content first on the path: a stand-in of the real one."""
 
     def put(name: str, script: str) -> None:
@@ -68,13 +71,17 @@ def test_variables_that_contradict_each_other_are_refused(environment: dict[str,
         ({"PARTITION": "kp", "BOARD": "ncl-2"}, "partition kp is not known to SLURM, which has oheogulch"),
     ],
 )
-def test_a_partition_is_up_if_any_of_its_boards_is(program, environment: dict[str, str], problem: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_partition_is_up_if_any_of_its_boards_is(
+    program: Program, environment: dict[str, str], problem: str
+) -> None:
     """Issues 754 and 765 of lava-nc/lava: the row of a board that is down comes first."""
     program("sinfo", f"cat <<'ROWS'\n{ROWS}ROWS")
     assert Host.of_environment(environment).problem() == problem
 
 
-def test_a_scheduler_that_does_not_answer_is_not_waited_for(program, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_scheduler_that_does_not_answer_is_not_waited_for(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program("sinfo", "sleep 60 & sleep 60")
     monkeypatch.setattr(hosts, "ANSWER_SECONDS", 0.2)
     began = time.monotonic()
@@ -84,8 +91,8 @@ def test_a_scheduler_that_does_not_answer_is_not_waited_for(program, monkeypatch
     assert time.monotonic() - began < 10
 
 
-def test_what_a_silent_program_started_is_gone_too(  # type: ignore[no-untyped-def]
-    program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_a_silent_program_started_is_gone_too(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hosts, "ANSWER_SECONDS", 1.0)
     program("sinfo", f"sleep 60 &\necho $! > {tmp_path}/child\nsleep 60")
@@ -99,7 +106,7 @@ def test_what_a_silent_program_started_is_gone_too(  # type: ignore[no-untyped-d
     raise AssertionError(f"process {child} is still there")
 
 
-def test_a_scheduler_that_fails_or_is_missing_is_named(program, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_scheduler_that_fails_or_is_missing_is_named(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     program("sinfo", "echo 'slurm_load_partitions: Unable to contact slurm controller' >&2; exit 1")
     expected = "sinfo ended with 1: slurm_load_partitions: Unable to contact slurm controller"
     assert Host("slurm").problem() == expected
@@ -107,7 +114,7 @@ def test_a_scheduler_that_fails_or_is_missing_is_named(program, monkeypatch: pyt
     assert Host("slurm").problem() == "sinfo cannot be run: No such file or directory"
 
 
-def test_a_host_on_the_network_has_to_answer(program) -> None:  # type: ignore[no-untyped-def]
+def test_a_host_on_the_network_has_to_answer(program: Program) -> None:
     program("ping", 'test "$*" = "-c 1 10.0.0.2"')
     assert Host("ethernet", address="10.0.0.2").problem() == ""
     problem = Host("ethernet", address="10.0.0.3").problem()
