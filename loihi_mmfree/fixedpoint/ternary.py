@@ -32,10 +32,11 @@ def pack_ternary(codes: NDArray[np.int8]) -> NDArray[np.uint8]:
         raise ValueError("ternary codes are -1, 0 and 1")
     rows, columns = codes.shape
     padded = np.ones((rows, -(-columns // CODES_PER_BYTE) * CODES_PER_BYTE), dtype=np.uint8)
-    padded[:, :columns] = (codes + 1).astype(np.uint8)
-    quads = padded.reshape(rows, -1, CODES_PER_BYTE)
-    places = np.array([1, 4, 16, 64], dtype=np.uint8)
-    return (quads * places).sum(axis=-1, dtype=np.uint8)
+    np.add(codes, 1, out=padded[:, :columns], casting="unsafe")
+    packed = padded[:, ::CODES_PER_BYTE].copy()
+    for place in range(1, CODES_PER_BYTE):
+        packed |= padded[:, place::CODES_PER_BYTE] << np.uint8(2 * place)
+    return packed
 
 
 def unpack_ternary(packed: NDArray[np.uint8], columns: int) -> NDArray[np.int8]:

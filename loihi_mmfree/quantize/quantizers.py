@@ -24,6 +24,8 @@ from loihi_mmfree.quantize.config import FINE, SiteSetting
 
 # Upstream clamps the mean magnitude of a weight matrix to this (mmfreelm/ops/fusedbitnet.py, weight_quant).
 SMALLEST_WEIGHT_SCALE = 1e-5
+# Numbers of a weight matrix of which there are copies in float64 at the same time.
+SUMMED_AT_ONCE = 1 << 22
 # A site whose values all stay below this carries nothing; 2**-64 is far below every useful format.
 SMALLEST_MAXIMUM = 2.0**-64
 # Far above what any trained model sends; formats further apart have shifts that no register can do.
@@ -63,7 +65,9 @@ class AbsoluteMean(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the mean magnitude, a scalar; summed in float64, so that it depends on no thread count."""
-        return weight.detach().abs().mean(dtype=torch.float64).float()
+        parts = weight.detach().flatten().split(SUMMED_AT_ONCE)
+        sums = torch.stack([part.abs().sum(dtype=torch.float64) for part in parts])
+        return (sums.sum() / weight.numel()).float()
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -369,4 +373,5 @@ def _quantized(layer: qnn.QuantLinear) -> tuple[Tensor, float, Tensor]:
     """Codes, scale, and the quantized weight itself."""
     with torch.no_grad():
         weight = layer.quant_weight()
-    return weight.value.sign().to(torch.int8), (1.0 / (1.0 / weight.scale)).item(), weight.value
+    value = weight.value
+    return value.gt(0).to(torch.int8) - value.lt(0).to(torch.int8), (1.0 / (1.0 / weight.scale)).item(), value

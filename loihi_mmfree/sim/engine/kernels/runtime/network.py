@@ -167,10 +167,8 @@ def _ternary(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def _address(kind, place, first, at, token, own_state, values, state_memory, constants, table_memory):  # type: ignore[no-untyped-def]
-    """Address of what a link means, for neurons from `first` on; `at` is the token's first neuron.
-
-    States are those from `own_state` on, where those of the token's sequence lie.
-    """
+    """Address of what a link means, for neurons from `first` on; `at` is the token's first neuron, `own_state`
+    where the states of its sequence begin."""
     if kind == _VALUES:
         return values + 4 * (place + at + first)
     if kind == _SHARED_VALUE:
@@ -302,12 +300,8 @@ def run_network(thread, threads, job, arrivals, yield_address):  # type: ignore[
     code = _rows(job, Buffer.CODE, CODE_WIDTH)
     values, logits = _words(job, Buffer.VALUES), _words(job, Buffer.LOGITS)
     planes, matrices = _bytes(job, Buffer.PLANES), _words(job, Buffer.MATRICES)
-    constants, states, tables = (
-        _longs(job, Buffer.CONSTANTS),
-        _longs(job, Buffer.STATES),
-        _words(job, Buffer.TABLES),
-    )
-    sequences = _longs(job, Buffer.SEQUENCES)
+    constants, tables = _longs(job, Buffer.CONSTANTS), _words(job, Buffer.TABLES)
+    states, sequences = _longs(job, Buffer.STATES), _longs(job, Buffer.SEQUENCES)
     own = _part(_longs(job, Buffer.MEMORY), thread, rows)
     tile = _part(_words(job, Buffer.TILES), thread, rows)
     scratch = _part(_words(job, Buffer.SCRATCH), thread, rows)
