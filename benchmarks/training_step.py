@@ -32,8 +32,7 @@ KINDS = ("fused", "plain", "upstream", "upstream-unfused")
 LARGEST_ERROR = {torch.float32: 1e-3, torch.bfloat16: 3e-2}
 """Of a gradient, in relative norm, between kernels and plain PyTorch, by the type of products.
 
-In float32 a code that is computed again for the gradient of a weight may be rounded to the other side; in the model
-of `check`, one that is makes 6e-5.
+In float32, a code that is computed again for the gradient of a weight may be rounded to the other side.
 """
 
 

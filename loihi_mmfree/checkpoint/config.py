@@ -15,6 +15,8 @@ from loihi_mmfree.errors import CheckpointError, UnsupportedModelError
 MODEL_TYPE = "hgrn_bit"
 BIT_LINEAR_EPSILON = 1e-6
 """Upstream's fused kernel adds this in a BitLinear, whatever its module prints (mmfreelm/ops/fusedbitnet.py)."""
+BIT_LINEAR_SMALLEST = 1e-5
+"""Upstream takes no magnitude that it scales by for less (activation_quant, weight_quant in the same file)."""
 LARGEST_SIZE = 2**24
 LARGEST_DEPTH = 4096
 MOST_END_TOKENS = 64

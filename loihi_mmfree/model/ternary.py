@@ -10,13 +10,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the usual name)
 from torch import Tensor, nn
 
-from loihi_mmfree.checkpoint import BIT_LINEAR_EPSILON
+from loihi_mmfree.checkpoint import BIT_LINEAR_EPSILON, BIT_LINEAR_SMALLEST
 from loihi_mmfree.model.fused.availability import as_built, fused_for
 
 if TYPE_CHECKING:
     from loihi_mmfree.model.fused.weights import Ternary
-
-SMALLEST_MAGNITUDE = 1e-5
 
 
 class RMSNorm(nn.Module):
@@ -166,7 +164,7 @@ def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
     scale : Tensor [..., 1]
         `codes * scale` is close to `x`.
     """
-    steps = 127.0 / x.detach().abs().amax(-1, keepdim=True).clamp(min=SMALLEST_MAGNITUDE)
+    steps = 127.0 / x.detach().abs().amax(-1, keepdim=True).clamp(min=BIT_LINEAR_SMALLEST)
     scaled = x * steps
     return _straight_through(scaled, scaled.round().clamp(-128, 127)), 1 / steps
 
@@ -183,7 +181,7 @@ def quantize_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
     """
     weight = weight.float()
     magnitude = weight.detach().abs().mean(dtype=torch.float64).float()
-    steps = 1.0 / magnitude.clamp(min=SMALLEST_MAGNITUDE)
+    steps = 1.0 / magnitude.clamp(min=BIT_LINEAR_SMALLEST)
     scaled = weight * steps
     return _straight_through(scaled, scaled.round().clamp(-1, 1)), 1 / steps
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from loihi_mmfree.checkpoint import BIT_LINEAR_EPSILON
+from loihi_mmfree.checkpoint import BIT_LINEAR_EPSILON, BIT_LINEAR_SMALLEST
 from loihi_mmfree.model.fused.kernels import gates as kernels
 from loihi_mmfree.model.fused.products import CODES, Scaled
-from loihi_mmfree.model.fused.sizes import EXACT, MANY_NUMBERS, SMALLEST_MAGNITUDE, WALKED, parts_of, row_sizes
+from loihi_mmfree.model.fused.sizes import EXACT, MANY_NUMBERS, WALKED, parts_of, row_sizes
 
 
 class Gated(NamedTuple):
@@ -38,7 +38,7 @@ def gated_norm(g: Scaled, states: Tensor, norm_gain: Tensor, norm_eps: float, ga
     found = found._replace(norm_inverse=torch.empty_like(found.inverse))
     kernels.gated_norm[(rows,)](
         *g, states, norm_gain, gain, *found[:2], found.norm_inverse, found.inverse, width, norm_eps,
-        BIT_LINEAR_EPSILON, smallest=SMALLEST_MAGNITUDE, **row_sizes(width), **EXACT,
+        BIT_LINEAR_EPSILON, smallest=BIT_LINEAR_SMALLEST, **row_sizes(width), **EXACT,
     )  # fmt: skip
     return found
 
@@ -102,7 +102,7 @@ def glu(gate_up: Scaled, gain: Tensor) -> Gated:
     rows, width = len(gate_up.values), len(gain)
     found = _room(rows, width, gain.device)
     kernels.glu[(rows,)](
-        *gate_up, gain, *found[:3], width, BIT_LINEAR_EPSILON, smallest=SMALLEST_MAGNITUDE,
+        *gate_up, gain, *found[:3], width, BIT_LINEAR_EPSILON, smallest=BIT_LINEAR_SMALLEST,
         **row_sizes(width), **EXACT,
     )  # fmt: skip
     return found

@@ -8,13 +8,12 @@ import torch
 import triton
 from torch import Tensor
 
-from loihi_mmfree.checkpoint import BIT_LINEAR_EPSILON
+from loihi_mmfree.checkpoint import BIT_LINEAR_EPSILON, BIT_LINEAR_SMALLEST
 from loihi_mmfree.model.fused.kernels import inputs as kernels
 from loihi_mmfree.model.fused.products import CODES, Scaled
 from loihi_mmfree.model.fused.sizes import (
     EXACT,
     MANY_NUMBERS,
-    SMALLEST_MAGNITUDE,
     SOME_NUMBERS,
     WALKED,
     parts_of,
@@ -96,7 +95,7 @@ def quantize(
     kernels.quantize[(len(rows),)](
         rows, outer_gain, gains, found.normed, found.outer_inverse, found.inverse, found.codes, found.scales,
         len(rows), width, outer_eps, BIT_LINEAR_EPSILON, outer=outer, keep=keep is not None, count=count,
-        smallest=SMALLEST_MAGNITUDE, **row_sizes(width), **EXACT,
+        smallest=BIT_LINEAR_SMALLEST, **row_sizes(width), **EXACT,
     )  # fmt: skip
     return found
 

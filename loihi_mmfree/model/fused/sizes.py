@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import triton
 
-SMALLEST_MAGNITUDE = 1e-5
-"""That of `model.ternary`."""
 WALKED = 16
 """Rows whose part of a gain's gradient one program sums up."""
 EXACT = {"enable_fp_fusion": False}

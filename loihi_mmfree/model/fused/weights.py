@@ -9,9 +9,10 @@ import torch
 import triton
 from torch import Tensor
 
+from loihi_mmfree.checkpoint import BIT_LINEAR_SMALLEST
 from loihi_mmfree.model.fused.kernels import weights as kernels
 from loihi_mmfree.model.fused.products import CODES
-from loihi_mmfree.model.fused.sizes import EXACT, SMALLEST_MAGNITUDE
+from loihi_mmfree.model.fused.sizes import EXACT
 
 _TOGETHER = 4
 _MOST_SPANS = 512
@@ -57,7 +58,7 @@ def ternarise_all(
     if sums is None:
         sums = torch.empty((len(wanted), spans), dtype=torch.float64, device=device)
         kernels.sum_magnitudes[(spans, len(wanted))](*given, sums, spans=spans, block=_BLOCK)
-    sizes = {"spans": spans, "smallest": SMALLEST_MAGNITUDE, "block": 4 * _BLOCK}
+    sizes = {"spans": spans, "smallest": BIT_LINEAR_SMALLEST, "block": 4 * _BLOCK}
     grid = triton.cdiv(largest, 4 * _BLOCK), len(wanted)
     kernels.ternarise[grid](*given, sums, *_filled(codes), scales, **sizes, **EXACT)
     found = map(Ternary, codes, scales)
