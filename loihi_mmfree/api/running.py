@@ -158,6 +158,7 @@ def profile(
     from loihi_mmfree.cost.expectation import expect
     from loihi_mmfree.sim.session.chip import find_runner, most_steps
 
+    prepare(Choice("loihi2"))
     network = loaded(net)
     words, end = tokenizer_of(network), end_of_text(network, stop_at_end_of_text)
     ids = prompt_ids(network, words, prompt)

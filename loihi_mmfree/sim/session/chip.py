@@ -150,8 +150,8 @@ def dry_run(net: Net) -> DryRun:
     ArtifactError
         placement.json is damaged or of another network.
     """
-    models, runners = plug_ins(MODELS_GROUP), plug_ins(RUNNERS_GROUP)
-    runner, problem = _one(runners, f"runner under the entry point group {RUNNERS_GROUP}")
+    models = plug_ins(MODELS_GROUP)
+    runner, problem = _registered_runner()
     host = Host.of_environment()
     extension = "" if runner is not None and not needs_extension(runner.loaded) else _lack_of_extension()
     placement = net.placed.placement
@@ -186,6 +186,18 @@ def open_chip(net: Net, profile_steps: int | None = None) -> ChipRunner:
     return find_runner(net)(profile_steps)
 
 
+def require_extension() -> None:
+    """Refuse to run without Intel's extension, unless the registered runner needs none; called before all work.
+
+    Raises
+    ------
+    BackendUnavailableError
+    """
+    registered, _ = _registered_runner()
+    if (registered is None or needs_extension(registered.loaded)) and (lack := _lack_of_extension()):
+        raise BackendUnavailableError(f"backend loihi2: {lack}")
+
+
 def find_runner(net: Net) -> Callable[[int | None], ChipRunner]:
     """Return what hands a network to the registered runner, given the time steps to profile.
 
@@ -195,10 +207,8 @@ def find_runner(net: Net) -> Callable[[int | None], ChipRunner]:
         Intel's extension, a model of a neuron group, or the runner is not there or not what it has to be, or the
         board's host does not answer: the message says which.
     """
-    registered, problem = _one(plug_ins(RUNNERS_GROUP), f"runner under the entry point group {RUNNERS_GROUP}")
-    on_board = registered is None or needs_extension(registered.loaded)
-    if on_board and (lack := _lack_of_extension()):
-        raise BackendUnavailableError(f"backend loihi2: {lack}")
+    require_extension()
+    registered, problem = _registered_runner()
     by_role = _groups_by_role(net.graph)
     models = plug_ins(MODELS_GROUP)
     lacking = [
@@ -211,7 +221,7 @@ def find_runner(net: Net) -> Callable[[int | None], ChipRunner]:
             + f" ({manual_page('loihi2.md')})"
         )
     assert registered is not None
-    if on_board:
+    if needs_extension(registered.loaded):
         require_host(Host.of_environment())
     run: Runner = registered.loaded
     chosen: dict[str, NeurocoreModel] = {each.name: each.loaded for each in models if each.name in by_role}
@@ -220,6 +230,11 @@ def find_runner(net: Net) -> Callable[[int | None], ChipRunner]:
         return HeldBoard(_require_runner(registered, run(net, chosen, profile_steps)))
 
     return open_network
+
+
+def _registered_runner() -> tuple[PlugIn | None, str]:
+    """The one runner, or what is wrong."""
+    return _one(plug_ins(RUNNERS_GROUP), f"runner under the entry point group {RUNNERS_GROUP}")
 
 
 def _lack_of_extension() -> str:

@@ -73,11 +73,23 @@ def require_known(what: str, name: str, known: Sequence[str]) -> None:
 
 
 def prepare(choice: Choice) -> None:
-    """Load what a backend computes with before a network takes memory: LLVM needs most when it starts."""
+    """Load what a backend computes with before a network takes memory, and refuse what is not installed.
+
+    LLVM needs most when it starts.
+
+    Raises
+    ------
+    BackendUnavailableError
+        What drives a chip is not installed.
+    """
     if choice.backend == "engine" and choice.kernels == "compiled":
         import llvmlite.binding  # noqa: F401
 
         release_code_of("libllvmlite")
+    if choice.backend == "loihi2":
+        from loihi_mmfree.sim.session.chip import require_extension
+
+        require_extension()
 
 
 def open_backend(net: Net, choice: Choice, observer: Observer = NOBODY, threads: int | None = None) -> Backend:

@@ -144,6 +144,12 @@ def test_without_the_extension_it_says_how_to_get_it(tiny_net: Net) -> None:
         backend.open_chip(tiny_net)
 
 
+@pytest.mark.parametrize("run", [partial(api.run, backend="loihi2"), api.profile])
+def test_that_is_said_before_a_network_is_read(run: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(BackendUnavailableError, match="INRC"):
+        run(tmp_path / "no network", [1], 1)
+
+
 def test_models_that_are_missing_are_named(tiny_net: Net, register: Register) -> None:
     models = roles(tiny_net)
     del models["MlGru"], models["Glu"]
