@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from transformers.utils import logging
 
 from loihi_mmfree.checkpoint import Checkpoint, ModelConfig
 from loihi_mmfree.hf import HGRNBitConfig, HGRNBitForCausalLM
@@ -61,7 +63,20 @@ def write_model(folder: Path, config: ModelConfig, state: Mapping[str, Tensor]) 
     """
     with torch.device("meta"):
         model = HGRNBitForCausalLM(HGRNBitConfig(**config.to_dict()))
-    model.save_pretrained(folder, state_dict=dict(state))
+    with _without_progress_bars():
+        model.save_pretrained(folder, state_dict=dict(state))
     for each in folder.glob("*.safetensors"):
         # The library lets nobody but their owner read them.
         shutil.copymode(folder / TOKENIZER, each)
+
+
+@contextlib.contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """Leave out what transformers shows of its own while it writes."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

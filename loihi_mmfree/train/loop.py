@@ -74,13 +74,15 @@ def accelerating(recipe: Recipe, device: str | None) -> Iterator[Accelerator]:
             transformer_cls_names_to_wrap=["Block" if recipe.quantization is None else "QuantizedBlock"],
         )
     try:
-        yield Accelerator(
+        accelerator = Accelerator(
             cpu=device == "cpu",
             mixed_precision="bf16" if recipe.precision == "bfloat16" else "no",
             gradient_accumulation_steps=micro_batches(recipe, processes),
             fsdp_plugin=plugin,
             kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=LONGEST_WAIT_HOURS))],
         )
+        yield accelerator
+        accelerator.end_training()
     finally:
         # They would keep their settings for the next training in this process.
         GradientState._reset_state()

@@ -57,7 +57,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 FROM_A_CHECKPOINT: Mapping[str, Any] = {
     "steps": 300,
-    "optimizer": {"learning_rate": 1e-3, "matrices": 0.01, "warmup": 0.1, "weight_decay": 0.0},
+    "optimizer": {"learning_rate": 3e-4, "matrices": 0.01, "warmup": 0.1, "weight_decay": 0.0},
 }
 """What a recipe that trains a checkpoint for a chip does not say."""
 
