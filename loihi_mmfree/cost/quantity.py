@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-SOURCES = ("measured", "modelled", "published")
+SOURCES = ("measured", "modelled", "published", "formula held against RTL simulation", "assumed")
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Quantity:
     ----------
     value : float
     unit : str
-    source : {"measured", "modelled", "published"}
+    source : str
+        One of `SOURCES`.
     inputs : mapping
         What a model was given, how something was measured, or the citation.
     """

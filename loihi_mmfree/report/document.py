@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from loihi_mmfree.activity.counts import Activity, projection_zeros, worst_case
 from loihi_mmfree.activity.file import HISTOGRAM_RECORDING, load_activity
 from loihi_mmfree.cost.comparison import ComparisonRow, comparison
+from loihi_mmfree.cost.core_cycles import CoreCycles, core_cycles
 from loihi_mmfree.cost.expectation import placed_on, provenance
 from loihi_mmfree.cost.fit import fit, published_target, reference_workload
 from loihi_mmfree.cost.model import PHASES, Phase, Prediction, Session, predict, session
@@ -66,6 +67,8 @@ class Report:
     sensitivity : tuple of Sensitivity
     sweep : tuple of SweepRow
         Empty unless asked for.
+    cores : tuple of CoreCycles
+        The same network as hardware in RTL.
     published : Published
     residual : Quantity
         Of the throughput that the model predicts for the published system, relative to the published one.
@@ -87,6 +90,7 @@ class Report:
     comparison: tuple[ComparisonRow, ...]
     sensitivity: tuple[Sensitivity, ...]
     sweep: tuple[SweepRow, ...]
+    cores: tuple[CoreCycles, ...]
     published: Published
     residual: Quantity
     validations: tuple[Validation, ...]
@@ -156,6 +160,7 @@ class Report:
                 "rows": [self._sweep_row(row) for row in self.sweep],
                 "left_out": self.sweep_left_out,
             },
+            "rtl": [row.to_dict() for row in self.cores],
             "model": {
                 "parameters": {name: dataclasses.asdict(p) for name, p in self.parameters.named().items()},
                 "residual_generate_tokens_per_s": self.residual.to_dict(),
@@ -269,6 +274,7 @@ def build_report(net: Net, *, with_sweep: bool = False) -> Report:
         comparison=comparison(workload, parameters, published, inputs),
         sensitivity=sensitivity(workload, parameters, reference),
         sweep=sweep(graph, placement, system, activity, parameters) if with_sweep else (),
+        cores=core_cycles(graph),
         published=published,
         residual=_residual(predicted, stated, published.citation),
         validations=validations(parameters),

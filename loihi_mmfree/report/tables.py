@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from loihi_mmfree.activity.file import RECORDING
+from loihi_mmfree.cost.core_cycles import ASSUMED_MEGAHERTZ, FORMULA
 from loihi_mmfree.cost.model import PHASES
 from loihi_mmfree.cost.quantity import Quantity, format_number, with_unit
 from loihi_mmfree.report.document import NOT_MODELLED, Report
@@ -37,6 +38,8 @@ def tables(report: Report) -> Iterator[TerminalTable]:
     yield _sessions(report)
     yield _comparison(report)
     yield left_out_table(report)
+    if report.cores:
+        yield _cores(report)
     yield _sensitivity(report)
     yield validation_table(report)
     if report.sweep:
@@ -191,6 +194,29 @@ def left_out_table(report: Report) -> TerminalTable:
     )
     columns = ("hardware", "model", "lanes", "left out, or not known", "citation")
     return TerminalTable("What published figures of accelerators leave out", columns, rows)
+
+
+def _cores(report: Report) -> TerminalTable:
+    rows = tuple(
+        (
+            str(row.size.weights_per_cycle),
+            str(row.size.lanes),
+            f"{row.cycles.value:,}",
+            f"{row.blocks_cycles.value:,}",
+            f"{row.utilisation.value:.0%}",
+            format_number(row.tokens_per_s.value),
+        )
+        for row in report.cores
+    )
+    columns = (
+        "weights a cycle",
+        "lanes",
+        "cycles a token",
+        "without the head",
+        "of these, weights are taken in",
+        f"tokens/s at {ASSUMED_MEGAHERTZ} MHz (assumed)",
+    )
+    return TerminalTable(f"As a core in RTL (cycles: {FORMULA}; no stream held back)", columns, rows)
 
 
 def _sensitivity(report: Report) -> TerminalTable:

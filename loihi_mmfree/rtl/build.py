@@ -23,31 +23,35 @@ from loihi_mmfree.rtl.schedule import CoreSchedule, Group, Product, schedule, wo
 
 
 @dataclass(frozen=True)
-class CoreImage:
-    """What a core of some parameters needs to run a network.
+class CorePrograms:
+    """What a core of some size does with a network.
 
     Parameters
     ----------
     schedule : CoreSchedule
-    parameters : CoreParameters
     instructions : tuple of VectorInstruction
     products : tuple of ProductInstruction
     constants : int64 array [words * lanes]
+    tables : tuple of int
+        Entries of all tables, one behind the other.
+    state_words : int
+        Of a value for each lane.
     sends : mapping number of an instruction -> Source
         What each `send` sends, for who watches.
     """
 
     schedule: CoreSchedule
-    parameters: CoreParameters
     instructions: tuple[VectorInstruction, ...]
     products: tuple[ProductInstruction, ...]
     constants: NDArray[np.int64]
+    tables: tuple[int, ...]
+    state_words: int
     sends: Mapping[int, Source]
 
     @property
     def token_words(self) -> int:
         """Beats of the token stream for one token."""
-        return -(-self.schedule.tokens.size // self.parameters.size.lanes)
+        return -(-self.schedule.tokens.size // self.schedule.size.lanes)
 
     @property
     def weight_words(self) -> int:
@@ -57,10 +61,23 @@ class CoreImage:
     def weights(self) -> Iterator[NDArray[np.uint8]]:
         """Yield the weight stream of each product in turn, uint8 [rows * words, weights_per_cycle / 4]."""
         for product in self.schedule.products:
-            yield _stream(product, self.schedule.graph, self.parameters.size.weights_per_cycle)
+            yield _stream(product, self.schedule.graph, self.schedule.size.weights_per_cycle)
 
 
-def build(graph: Graph, size: Size) -> CoreImage:
+@dataclass(frozen=True)
+class CoreImage(CorePrograms):
+    """The same for a core whose every parameter is known.
+
+    Parameters
+    ----------
+    parameters : CoreParameters
+        At least those that the network needs.
+    """
+
+    parameters: CoreParameters
+
+
+def compile_programs(graph: Graph, size: Size) -> CorePrograms:
     """Compile a lowered graph for a core.
 
     Parameters
@@ -76,8 +93,14 @@ def build(graph: Graph, size: Size) -> CoreImage:
     DoesNotFitError
         It needs more registers or scalars than the core has.
     """
-    building = _Building(schedule(graph, size))
-    return building.image()
+    return _Building(schedule(graph, size)).programs()
+
+
+def build(graph: Graph, size: Size) -> CoreImage:
+    """Compile a lowered graph, and let the proof say how wide its core is; raises what `compile_programs` does."""
+    programs = compile_programs(graph, size)
+    parameters = CoreParameters(size, _widths(programs), _depths(programs), programs.tables)
+    return CoreImage(**vars(programs), parameters=parameters)
 
 
 class _Building:
@@ -92,18 +115,18 @@ class _Building:
         self.entries: list[int] = []
         self.state_words = self.constant_words = 0
 
-    def image(self) -> CoreImage:
+    def programs(self) -> CorePrograms:
         """Put everything together."""
         for number, each in enumerate(self.schedule.groups):
             self._group(number, each)
         self.instructions.append(VectorInstruction(END))
-        constants = np.concatenate([*self.parts, np.zeros(0, dtype=np.int64)])
-        return CoreImage(
+        return CorePrograms(
             self.schedule,
-            CoreParameters(self.size, self._widths(), self._depths(), tuple(self.entries)),
             tuple(self.instructions),
             tuple(self._product(each) for each in self.schedule.products),
-            constants,
+            np.concatenate([*self.parts, np.zeros(0, dtype=np.int64)]),
+            tuple(self.entries),
+            self.state_words,
             self.sends,
         )
 
@@ -187,46 +210,49 @@ class _Building:
             note=each.synapse.name,
         )
 
-    def _depths(self) -> Depths:
-        rooms = self.schedule.rooms
-        return Depths(
-            instructions=_power(len(self.instructions)),
-            products=_power(len(self.schedule.products)),
-            messages=_power(rooms[Space.MESSAGE]),
-            accumulators=_power(rooms[Space.ACCUMULATOR]),
-            states=_power(self.state_words),
-            constants=_power(self.constant_words),
-            activations=_power(rooms[Space.ACTIVATION]),
-        )
 
-    def _widths(self) -> Widths:
-        groups = {each.node.name: each.node for each in self.schedule.groups}.values()
-        read = {product.source for product in self.schedule.products}
-        ports = [(node.out(port.name), port.bits) for node in groups for port in node.program.outputs]
-        needs = [need for node in groups for need in _needs(node.program.instructions)]
-        loaded = [node.program.loaded(Named.CONSTANT).values() for node in groups]
-        host = [
-            port.bits
-            for node in groups
-            for port, source in zip(node.program.inputs, node.inputs, strict=True)
-            if source == self.schedule.tokens.out()
-        ]
-        sums = [
-            bits_of(answer[0]["out"])
-            for node, _, answer in propagate(self.graph)
-            if isinstance(node, TernarySynapse)
-        ]
-        return Widths(
-            datapath=max(need[0] for need in needs),
-            multiplicand=max(need[1] for need in needs),
-            multiplier=max(need[2] for need in needs),
-            message=max([*host, *(bits for _, bits in ports)]),
-            activation=max(bits for source, bits in ports if source in read),
-            accumulator=max(sums),
-            state=max((state.bits for node in groups for state in node.program.states), default=2),
-            constant=max((bits for each in loaded for bits in each), default=2),
-            table=max((abs(entry).bit_length() + 1 for entry in self.entries), default=2),
-        )
+def _depths(programs: CorePrograms) -> Depths:
+    rooms = programs.schedule.rooms
+    return Depths(
+        instructions=_power(len(programs.instructions)),
+        products=_power(len(programs.products)),
+        messages=_power(rooms[Space.MESSAGE]),
+        accumulators=_power(rooms[Space.ACCUMULATOR]),
+        states=_power(programs.state_words),
+        constants=_power(len(programs.constants) // programs.schedule.size.lanes),
+        activations=_power(rooms[Space.ACTIVATION]),
+    )
+
+
+def _widths(programs: CorePrograms) -> Widths:
+    planned = programs.schedule
+    groups = {each.node.name: each.node for each in planned.groups}.values()
+    read = {product.source for product in planned.products}
+    ports = [(node.out(port.name), port.bits) for node in groups for port in node.program.outputs]
+    needs = [need for node in groups for need in _needs(node.program.instructions)]
+    loaded = [node.program.loaded(Named.CONSTANT).values() for node in groups]
+    host = [
+        port.bits
+        for node in groups
+        for port, source in zip(node.program.inputs, node.inputs, strict=True)
+        if source == planned.tokens.out()
+    ]
+    sums = [
+        bits_of(answer[0]["out"])
+        for node, _, answer in propagate(planned.graph)
+        if isinstance(node, TernarySynapse)
+    ]
+    return Widths(
+        datapath=max(need[0] for need in needs),
+        multiplicand=max(need[1] for need in needs),
+        multiplier=max(need[2] for need in needs),
+        message=max([*host, *(bits for _, bits in ports)]),
+        activation=max(bits for source, bits in ports if source in read),
+        accumulator=max(sums),
+        state=max((state.bits for node in groups for state in node.program.states), default=2),
+        constant=max((bits for each in loaded for bits in each), default=2),
+        table=max((abs(entry).bit_length() + 1 for entry in programs.tables), default=2),
+    )
 
 
 def _needs(instructions: tuple[Instruction, ...]) -> Iterator[tuple[int, int, int]]:

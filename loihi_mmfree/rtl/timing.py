@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.ir.nodes import block_of
-from loihi_mmfree.rtl.build import CoreImage
+from loihi_mmfree.rtl.build import CorePrograms
 from loihi_mmfree.rtl.instructions import GROUP
 from loihi_mmfree.rtl.parameters import STRIP_BEATS, Size, sum_latency
 
@@ -80,20 +80,20 @@ class Work:
     products: tuple[ProductWork, ...]
 
     @classmethod
-    def of(cls, image: CoreImage) -> Work:
+    def of(cls, programs: CorePrograms) -> Work:
         """Return the work of a network on its core."""
-        opened = [at for at, each in enumerate(image.instructions) if each.operation == GROUP]
-        ends = [*opened, len(image.instructions) - 1]
+        opened = [at for at, each in enumerate(programs.instructions) if each.operation == GROUP]
+        ends = [*opened, len(programs.instructions) - 1]
         lengths = [last - first - 1 for first, last in pairwise(ends)]
         groups = tuple(
             GroupWork(block_of(each.node.name), length, each.node.size, each.wait)
-            for each, length in zip(image.schedule.groups, lengths, strict=True)
+            for each, length in zip(programs.schedule.groups, lengths, strict=True)
         )
         products = tuple(
             ProductWork(block_of(product.synapse.name), each.rows, each.words, each.after)
-            for product, each in zip(image.schedule.products, image.products, strict=True)
+            for product, each in zip(programs.schedule.products, programs.products, strict=True)
         )
-        return cls(image.parameters.size, image.token_words, groups, products)
+        return cls(programs.schedule.size, programs.token_words, groups, products)
 
     def repeated(self, blocks: int) -> Work:
         """Return the work of a network with so many blocks, all like its only one.
