@@ -1,7 +1,7 @@
 """Cycles a token of the published shapes as cores in RTL, by the formula that is held against simulation.
 
-One block of each shape is lowered with random weights, which decide no cycle, and repeated as often as the model has
-blocks. With --simulate, that one block also runs in Verilator, against the engine and against the formula.
+One block of each shape is lowered with random weights, which decide no cycle, and repeated as often as the model
+has blocks. With --simulate, that one block also runs in Verilator, against the engine and against the formula.
 
     python benchmarks/random_checkpoint.py 370M --layers 1 random-370M-block/
     python benchmarks/rtl_cycles.py 370M random-370M-block/ --simulate
