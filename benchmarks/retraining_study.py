@@ -26,7 +26,8 @@ import loihi_mmfree
 from loihi_mmfree.checkpoint import open_checkpoint
 from loihi_mmfree.model.language_model import MatMulFreeLM, logits_function
 from loihi_mmfree.model.perplexity import perplexity, text_windows
-from loihi_mmfree.quantize.calibration import calibrate, calibration_ids
+from loihi_mmfree.quantize.calibration import calibrate
+from loihi_mmfree.quantize.calibration_ids import calibration_ids
 from loihi_mmfree.quantize.formats_file import FORMATS, TrainedFormats
 from loihi_mmfree.quantize.libraries import import_libraries
 from loihi_mmfree.train.recipe import Recipe, quantization_of

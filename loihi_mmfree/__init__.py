@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         run,
         save_activity,
         stream,
+        sweep,
         tokenizer,
         train,
         vectors,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
         NarrowingReport,
         NetworkReport,
     )
+    from loihi_mmfree.report.swept import SweepReport
     from loihi_mmfree.report.vectors.folder import Vectors
     from loihi_mmfree.rtl.emission import Emission
     from loihi_mmfree.sim.session.bench import Bench
@@ -107,6 +109,7 @@ __all__ = [
     "Sampler",
     "SimulationError",
     "SiteRule",
+    "SweepReport",
     "Token",
     "TokenStream",
     "Tokenizer",
@@ -133,6 +136,7 @@ __all__ = [
     "run",
     "save_activity",
     "stream",
+    "sweep",
     "tokenizer",
     "train",
     "vectors",
@@ -157,6 +161,7 @@ _TYPES = {
     "RunResult": "sim.session.generate",
     "Sampler": "sim.session.sampling",
     "SiteRule": "quantize.config",
+    "SweepReport": "report.swept",
     "Token": "sim.session.generate",
     "TokenStream": "sim.session.generate",
     "Tokenizer": "text",

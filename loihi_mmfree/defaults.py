@@ -20,6 +20,9 @@ WINDOW = 512
 """Tokens of a window of a text that is evaluated."""
 BUDGET_WINDOWS, BUDGET_TRIALS = 40, 40
 """Windows that formats are judged on, and formats that are tried, at most."""
+SWEEP_WINDOWS = 40
+SWEEP_BITS, SWEEP_ZEROS = "12,8", "0,0.1,0.2,0.3"
+"""Windows that networks of a sweep are evaluated on, at most; bits of projections' inputs; shares of zeros."""
 
 MEASURABLE_BACKENDS = ("engine", "engine:numpy", "sim", "torch", "torch:cuda", "torch:cpu", "rtl", "loihi2")
 """What a bench measures: every backend, of the engine also its path over NumPy, of torch a device of its own."""

@@ -19,6 +19,7 @@ COMMANDS = (
     "vectors",
     "export",
     "report",
+    "sweep",
     "emit",
     "bench",
     "train",

@@ -7,7 +7,7 @@ whatever runs the network, and every backend counts the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -146,6 +146,12 @@ def neuron_updates(graph: Graph) -> dict[str, int]:
     return {node.name: node.neurons for node in graph if node.instructions}
 
 
+def input_zeros(graph: Graph, activity: Activity) -> float:
+    """Return the share of zeros at the inputs of all projections together."""
+    inputs = dict(_projection_inputs(graph))
+    return 1 - sum(map(activity.per_token, inputs)) / sum(inputs.values())
+
+
 def projection_zeros(graph: Graph, activity: Activity) -> dict[str, float]:
     """Return the share of zeros at the input of each kind of projection, over all layers.
 
@@ -156,9 +162,15 @@ def projection_zeros(graph: Graph, activity: Activity) -> dict[str, float]:
     """
     sent: dict[str, float] = {}
     possible: dict[str, int] = {}
+    for source, size in _projection_inputs(graph):
+        sent[source.port] = sent.get(source.port, 0.0) + activity.per_token(source)
+        possible[source.port] = possible.get(source.port, 0) + size
+    return {port: 1 - sent[port] / possible[port] for port in sent}
+
+
+def _projection_inputs(graph: Graph) -> Iterator[tuple[Source, int]]:
+    """Give the outputs of the groups that scale, which are the inputs of projections, with their sizes."""
     for source, size in group_ports(graph).items():
         node = graph.by_name[source.node]
         if isinstance(node, NeuronGroup) and node.role is Role.SCALE:
-            sent[source.port] = sent.get(source.port, 0.0) + activity.per_token(source)
-            possible[source.port] = possible.get(source.port, 0) + size
-    return {port: 1 - sent[port] / possible[port] for port in sent}
+            yield source, size

@@ -15,6 +15,7 @@ from loihi_mmfree.api.networks import AnyNet, load, tokenizer
 from loihi_mmfree.api.recording import activity, require_recordable, save_activity
 from loihi_mmfree.api.reporting import bench, compare, export, inspect, program, report, vectors
 from loihi_mmfree.api.running import profile, run, stream
+from loihi_mmfree.api.sweeping import sweep
 from loihi_mmfree.api.training import train
 from loihi_mmfree.compiler.config import CompileConfig
 from loihi_mmfree.net.artifact import versions
@@ -59,6 +60,7 @@ __all__ = [
     "run",
     "save_activity",
     "stream",
+    "sweep",
     "tokenizer",
     "train",
     "vectors",

@@ -27,6 +27,7 @@ def compile(
     config: CompileConfig | None = None,
     *,
     calibration: Sequence[int] | NDArray[np.int64] | Path | None = None,
+    device: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
     on_notice: Callable[[str], None] | None = None,
@@ -44,6 +45,8 @@ def compile(
     config : CompileConfig, optional
     calibration : token ids, or Path, optional
         What to calibrate on instead of the text that the package carries: ids, a text file, or ids in a .npy file.
+    device : {"cpu", "cuda"}, optional
+        Where the calibration computes; by default on the processor. The formats are the same.
     force : bool
         Replace an existing network.
     progress : callable, optional
@@ -60,8 +63,9 @@ def compile(
     LoihiMmfreeError
         See `loihi_mmfree.errors`.
     """
-    from loihi_mmfree.compiler.pipeline import Debugging, compile_checkpoint
-    from loihi_mmfree.quantize.calibration import ids_given
+    from loihi_mmfree.compiler.debugging import Debugging
+    from loihi_mmfree.compiler.pipeline import compile_checkpoint
+    from loihi_mmfree.quantize.calibration_ids import ids_given
 
     settings = config or CompileConfig()
     given = ids_given(calibration, checkpoint, settings.calibration_tokens)
@@ -73,6 +77,7 @@ def compile(
         force=force,
         progress=progress or watched_progress(),
         debugging=Debugging(None if dump_ir is None else Path(dump_ir), verify),
+        device=_present(device),
     )
     for notice in notices:
         if on_notice is not None:
@@ -80,6 +85,18 @@ def compile(
         else:
             warnings.warn(notice, Notice, stacklevel=2)
     return net
+
+
+def _present(device: str | None) -> str:
+    """The device to calibrate on, if there is one of this name; the processor where none is named."""
+    if device is None:
+        return "cpu"
+    from loihi_mmfree.memory import require_torch
+
+    require_torch()
+    from loihi_mmfree.sim.batched.engine import open_device
+
+    return str(open_device(device))
 
 
 def narrow(
@@ -133,7 +150,7 @@ def narrow(
     BackendUnavailableError
         There is no such device here.
     """
-    from loihi_mmfree.quantize.calibration import ids_given
+    from loihi_mmfree.quantize.calibration_ids import ids_given
     from loihi_mmfree.report.shown import NarrowingReport
     from loihi_mmfree.search import opening
     from loihi_mmfree.search.narrowing import Budget

@@ -23,6 +23,7 @@ from loihi_mmfree.cli.inspect import inspect
 from loihi_mmfree.cli.output import printable, say
 from loihi_mmfree.cli.report import report
 from loihi_mmfree.cli.run import run
+from loihi_mmfree.cli.sweep import sweep
 from loihi_mmfree.cli.train import train
 from loihi_mmfree.cli.vectors import vectors
 from loihi_mmfree.errors import LoihiMmfreeError, Notice
@@ -49,6 +50,7 @@ app.command()(vectors)
 app.command()(export)
 app.command()(evaluate)
 app.command()(report)
+app.command()(sweep)
 app.command()(emit)
 app.command()(bench)
 app.command()(doctor)

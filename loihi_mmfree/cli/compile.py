@@ -113,6 +113,12 @@ def compile_command(
     budget_trials: int = typer.Option(
         defaults.BUDGET_TRIALS, "--budget-trials", help="Formats that --budget tries, at most."
     ),
+    device: str | None = typer.Option(
+        None,
+        "--device",
+        help="Where the calibration computes, cuda or cpu [default: cpu], and the integers of --budget "
+        "[default: a GPU if there is one].",
+    ),
     force: bool = typer.Option(False, "--force", help="Replace an existing network."),
     dump_ir: Path | None = typer.Option(
         None, "--dump-ir", metavar="DIR", help="Write the graph after every pass."
@@ -159,6 +165,7 @@ def compile_command(
                     budget_windows=budget_windows,
                     budget_trials=budget_trials,
                     calibration=calib,
+                    device=device,
                     progress=show,
                     on_trial=note,
                 )
@@ -168,6 +175,7 @@ def compile_command(
             output,
             settings,
             calibration=calib,
+            device=device,
             force=force,
             progress=show,
             on_notice=lambda notice: notices.append(on_command_line(notice)),

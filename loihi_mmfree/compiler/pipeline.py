@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -18,6 +17,8 @@ from loihi_mmfree.checkpoint.tensors import is_projection
 from loihi_mmfree.compiler.advice import Advisor
 from loihi_mmfree.compiler.bounds import bound_violations
 from loihi_mmfree.compiler.config import CompileConfig
+from loihi_mmfree.compiler.debugging import Debugging, PassObserver
+from loihi_mmfree.compiler.golden import golden_messages
 from loihi_mmfree.compiler.layers import activation_sites, layer_graph, sites
 from loihi_mmfree.compiler.passes.balance_delays import balance_delays
 from loihi_mmfree.compiler.passes.drop_gate_norm import drop_gate_norm
@@ -25,16 +26,12 @@ from loihi_mmfree.compiler.passes.lower import lower
 from loihi_mmfree.compiler.passes.merge_norms import merge_norms
 from loihi_mmfree.compiler.passes.narrow_registers import narrow_registers
 from loihi_mmfree.compiler.passes.share_statistics import share_statistics
-from loihi_mmfree.compiler.reference import evaluate_layers
 from loihi_mmfree.compiler.trained import with_trained_formats
-from loihi_mmfree.errors import DoesNotFitError, MismatchError, UsageError
-from loihi_mmfree.files import require_writable, write_whole
+from loihi_mmfree.errors import DoesNotFitError, MismatchError
 from loihi_mmfree.fixedpoint.qformat import QFormat
-from loihi_mmfree.ir.executor import Executor
-from loihi_mmfree.ir.graph import Graph, Source
-from loihi_mmfree.ir.nodes import TokenIn, logits_output, token_input
+from loihi_mmfree.ir.graph import Graph
+from loihi_mmfree.ir.nodes import logits_output
 from loihi_mmfree.ir.schedule import depth
-from loihi_mmfree.ir.serialize import graph_to_data
 from loihi_mmfree.loihi2.hardware import ChipSpec, load_system
 from loihi_mmfree.memory import out_of_memory, require_memory, require_torch
 from loihi_mmfree.net.artifact import Net, Placed, load_net, versions, write_net
@@ -43,7 +40,8 @@ from loihi_mmfree.place.layout import Request
 from loihi_mmfree.place.lower_bound import require_room
 from loihi_mmfree.place.placement import Placement
 from loihi_mmfree.place.placer import place
-from loihi_mmfree.quantize.calibration import Calibration, calibrate, calibration_ids
+from loihi_mmfree.quantize.calibration import Calibration, calibrate
+from loihi_mmfree.quantize.calibration_ids import calibration_ids
 from loihi_mmfree.quantize.parameters import TernaryMatrix
 from loihi_mmfree.text import tokenizer_json
 
@@ -56,24 +54,6 @@ LAYER_PASSES: tuple[Pass, ...] = (merge_norms, drop_gate_norm, share_statistics)
 MEMORY_ADVICE = "end other programs, or compile on a machine with more; running the network takes far less"
 LEAST_COPIES = 3
 """Of the largest tensor, in float32, at the same time. Six were measured; a refusal must be certain."""
-LARGEST_LAYER_CHANGE = 1e-2
-"""Relative change of the logits that dropping epsilons may make when a compilation verifies its passes."""
-
-
-@dataclass(frozen=True)
-class Debugging:
-    """What a developer may ask of a compilation.
-
-    Parameters
-    ----------
-    dump_ir : Path, optional
-        Folder that receives the graph after every pass.
-    verify : bool
-        Run the golden input after every pass and compare.
-    """
-
-    dump_ir: Path | None = None
-    verify: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +87,7 @@ def compile_graph(
     calibration: NDArray[np.int64] | None = None,
     progress: Progress | None = None,
     debugging: Debugging | None = None,
+    device: str = "cpu",
 ) -> Compiled:
     """Calibrate, rewrite, lower and schedule, without touching the disk.
 
@@ -118,6 +99,8 @@ def compile_graph(
         Token ids to calibrate on; the default is the text that the package carries.
     progress : callable, optional
     debugging : Debugging, optional
+    device : str
+        Where the calibration computes.
 
     Raises
     ------
@@ -139,9 +122,9 @@ def compile_graph(
         calibration = default.ids
         notices += (default.warning,) if default.warning else ()
     golden_ids = np.asarray(calibration, dtype=np.int64).reshape(-1)[: config.golden_tokens]
-    observer = _Observer(checkpoint, golden_ids, debugging or Debugging())
+    observer = PassObserver(checkpoint, golden_ids, debugging or Debugging())
     step = partial(report, "calibrate")
-    calibrated = trained or calibrate(checkpoint, calibration, config.quantization, step)
+    calibrated = trained or calibrate(checkpoint, calibration, config.quantization, step, device)
     formats = calibrated.formats
     lowered = partial(run_passes, checkpoint, thresholds=calibrated.thresholds, projections=calibrated.projections)
     graph = lowered(formats, chip, observer.see, partial(report, "passes"))
@@ -255,20 +238,6 @@ def _check_sites(expected: frozenset[str], formats: Mapping[str, QFormat]) -> No
         )
 
 
-def golden_messages(graph: Graph, ids: NDArray[np.int64]) -> dict[str, NDArray[np.int32]]:
-    """Return the ids and every message they cause, by `node:port`, as int32 arrays [T, n]."""
-    tokens = token_input(graph)
-    messages: dict[str, NDArray[np.int32]] = {}
-
-    def keep(source: Source, value: NDArray[np.int64]) -> None:
-        messages[str(source)] = value.astype(np.int32)
-
-    rows = graph.tensors[tokens.table][ids].astype(np.int64)
-    inner = tuple(node for node in graph if node is not tokens)
-    Executor(graph, inner, strict=True).run({tokens.out(): rows}, tap=keep)
-    return {"ids": ids.astype(np.int32), **messages}
-
-
 def compile_checkpoint(
     source: str | Path,
     output: str | Path,
@@ -278,6 +247,7 @@ def compile_checkpoint(
     force: bool = False,
     progress: Progress | None = None,
     debugging: Debugging | None = None,
+    device: str = "cpu",
 ) -> tuple[Net, tuple[str, ...]]:
     """Compile a checkpoint into a folder that appears whole or not at all.
 
@@ -294,6 +264,8 @@ def compile_checkpoint(
         Replace an existing network.
     progress : callable, optional
     debugging : Debugging, optional
+    device : str
+        Where the calibration computes.
 
     Returns
     -------
@@ -307,7 +279,7 @@ def compile_checkpoint(
     with atomic_folder(target, force) as folder, out_of_memory(f"compile {source}", MEMORY_ADVICE):
         checkpoint = open_checkpoint(source, config.ternary_scale)
         require_memory(_memory_at_least(checkpoint), f"compile {source}", MEMORY_ADVICE)
-        compiled = compile_graph(checkpoint, config, calibration, progress, debugging)
+        compiled = compile_graph(checkpoint, config, calibration, progress, debugging, device)
         manifest = _manifest(checkpoint, compiled)
         golden = golden_messages(compiled.graph, compiled.golden_ids)
         write_net(
@@ -349,52 +321,3 @@ def _manifest(checkpoint: Checkpoint, compiled: Compiled) -> dict[str, Any]:
 def _name(each: Pass) -> str:
     function = each.func if isinstance(each, partial) else each
     return function.__name__
-
-
-class _Observer:
-    """Writes and checks the graph after every pass, as a developer asked."""
-
-    def __init__(self, checkpoint: Checkpoint, ids: NDArray[np.int64], debugging: Debugging) -> None:
-        self.checkpoint, self.ids, self.debugging = checkpoint, ids, debugging
-        self.seen = 0
-        self.real_logits: NDArray[np.float64] | None = None
-        self.integer_logits: NDArray[np.int32] | None = None
-        if debugging.dump_ir is not None:
-            try:
-                debugging.dump_ir.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UsageError(f"`dump_ir` {debugging.dump_ir}: cannot write there: {error.strerror}") from error
-            require_writable(debugging.dump_ir, "`dump_ir`")
-
-    def see(self, name: str, graph: Graph) -> None:
-        """Take note of the graph that a pass returned."""
-        if self.debugging.dump_ir is not None:
-            path = self.debugging.dump_ir / f"{self.seen:02d}_{name}.json"
-            write_whole(path, (json.dumps(graph_to_data(graph), indent=1) + "\n").encode(), "`dump_ir`")
-        self.seen += 1
-        if not self.debugging.verify:
-            return
-        if any(isinstance(node, TokenIn) for node in graph):
-            self._compare_integers(name, graph)
-        else:
-            self._compare_reals(name, graph)
-
-    def _compare_reals(self, name: str, graph: Graph) -> None:
-        logits = evaluate_layers(graph, self.checkpoint, self.ids)["logits"]
-        if self.real_logits is None:
-            self.real_logits = logits
-        change = float(np.linalg.norm(logits - self.real_logits) / np.linalg.norm(self.real_logits))
-        if change > LARGEST_LAYER_CHANGE:
-            raise MismatchError(
-                f"pass {name}: the logits of the golden input changed by {change:.2e} (relative norm), "
-                f"allowed {LARGEST_LAYER_CHANGE:.0e}"
-            )
-
-    def _compare_integers(self, name: str, graph: Graph) -> None:
-        (source,) = logits_output(graph).inputs
-        logits = golden_messages(graph, self.ids)[str(source)]
-        if self.integer_logits is None:
-            self.integer_logits = logits
-        differing = int(np.count_nonzero(logits != self.integer_logits))
-        if differing:
-            raise MismatchError(f"pass {name}: {differing} integer logits of the golden input changed")

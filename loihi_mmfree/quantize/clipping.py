@@ -42,7 +42,7 @@ def covered_magnitude(histogram: Tensor, share: float) -> float:
     return float(torch.tensor(pattern, dtype=torch.int32).view(torch.float32)) if share > 0 and total else 0.0
 
 
-def least_squares_format(histogram: Tensor, covering: QFormat, fine: bool = False) -> QFormat:
+def least_squares_format(histogram: Tensor, covering: QFormat, fine: bool = False, lean: float = 0.0) -> QFormat:
     """Return the format with the least squared error among those as wide, at equal error the coarsest.
 
     Parameters
@@ -53,15 +53,20 @@ def least_squares_format(histogram: Tensor, covering: QFormat, fine: bool = Fals
         The finest format that clips nothing; a coarser one is never better.
     fine : bool
         The unit may be any sixteenth of a power of two, within an octave of the best power of two.
+    lean : float
+        By so large a share of the error a coarser unit goes before the next finer one.
     """
-    candidates = [QFormat(covering.bits, covering.frac + finer) for finer in range(covering.bits)]
-    best = min(candidates, key=lambda candidate: squared_error(candidate, histogram))
+
+    def least(candidates: list[QFormat]) -> QFormat:
+        errors = [squared_error(each, histogram) * (1 + lean) ** number for number, each in enumerate(candidates)]
+        return candidates[errors.index(min(errors))]
+
+    best = least([QFormat(covering.bits, covering.frac + finer) for finer in range(covering.bits)])
     if not fine:
         return best
     units = [(best.frac, sixteenths) for sixteenths in reversed(range(SIXTEENTHS, 2 * SIXTEENTHS))]
     units += [(best.frac + 1, sixteenths) for _, sixteenths in units]
-    candidates = [best, *(QFormat(covering.bits, *unit) for unit in units)]
-    return min(candidates, key=lambda candidate: squared_error(candidate, histogram))
+    return least([QFormat(covering.bits, *unit) for unit in units])
 
 
 def squared_error(qformat: QFormat, histogram: Tensor) -> float:

@@ -30,6 +30,8 @@ SUMMED_AT_ONCE = 1 << 22
 SMALLEST_MAXIMUM = 2.0**-64
 # Far above what any trained model sends; formats further apart have shifts that no register can do.
 LARGEST_MAXIMUM = 2.0**32
+# What two correct float models may differ by, as a share of a value, and of values that fall in another bin.
+LAST_BITS = 1e-4
 # A finer unit means nothing beside the epsilon of 1e-6 inside a norm, whose square root is 2**-10, and constants
 # like that epsilon have to fit a register in units of its square.
 FINEST_FRACTION = 22
@@ -207,21 +209,30 @@ class CalibratedScaling(ParameterScaling):
             self.set_format(chosen)
             self.threshold = self.suiting_threshold(chosen)
 
-    def suiting_format(self, bits: int) -> QFormat:
-        """Return the format of a width, this one's or another, that suits what was seen."""
-        maximum = self.maximum.item()
+    def suiting_format(self, bits: int, off: float = 0.0) -> QFormat:
+        """Return the format of a width, this one's or another, that suits what was seen; `off` by a share."""
+        maximum = self.maximum.item() * (1 + off)
         if self.method == "percentile":
-            maximum = min(maximum, covered_magnitude(self.histogram, self.percentile / 100))
+            maximum = min(maximum, covered_magnitude(self.histogram, self.percentile / 100 + off))
         covering = covering_format(bits, maximum, self.headroom_bits)
         if self.method in ("least_squares", FINE):
-            return least_squares_format(self.histogram, covering, fine=self.method == FINE)
+            return least_squares_format(self.histogram, covering, fine=self.method == FINE, lean=off)
         return covering
 
-    def suiting_threshold(self, qformat: QFormat) -> int:
+    def suiting_threshold(self, qformat: QFormat, off: float = 0.0) -> int:
         """Return the least integer of a format above what the share of zeros does not exceed; 0 without one."""
         if not self.zeros:
             return 0
-        return 1 + math.floor(covered_magnitude(self.histogram, self.zeros) / qformat.scale)
+        return 1 + math.floor(covered_magnitude(self.histogram, self.zeros + off) / qformat.scale)
+
+    def is_close_call(self) -> bool:
+        """Whether values that differ by `LAST_BITS` of themselves, or so many others, could choose otherwise."""
+        chosen = self.suiting_format(self.bits)
+        return any(
+            self.suiting_format(self.bits, off) != chosen
+            or self.suiting_threshold(chosen, off) != self.suiting_threshold(chosen)
+            for off in (-LAST_BITS, LAST_BITS)
+        )
 
     def set_format(self, qformat: QFormat) -> None:
         """Take a format of the same width instead of a calibration."""

@@ -18,7 +18,8 @@ from loihi_mmfree.evaluate.texts import Item, Text, Windows
 from loihi_mmfree.loihi2.hardware import load_system
 from loihi_mmfree.memory import out_of_memory, require_torch
 from loihi_mmfree.progress import Progress
-from loihi_mmfree.quantize.calibration import CalibrationIds, calibration_ids, observe
+from loihi_mmfree.quantize.calibration import observe
+from loihi_mmfree.quantize.calibration_ids import CalibrationIds, calibration_ids
 from loihi_mmfree.search.groups import input_groups, other_groups
 from loihi_mmfree.search.judge import Judge
 from loihi_mmfree.search.narrowing import Budget, Narrowing, Search, Trial
@@ -56,7 +57,7 @@ def narrow(
     windows : int
         Of `text`, at most, spread over it.
     device : str, optional
-        Where the integers run, as for `evaluate`.
+        Where the integers run, as for `evaluate`; the calibration computes there only if it is named.
     progress, on_trial : callable
         Called with stage, done and total; and with every trial.
 
@@ -72,7 +73,8 @@ def narrow(
         ids = calibration or calibration_ids(checkpoint.tokenizer_path, vocabulary, config.calibration_tokens)
         items = _between(ids) if text is None else _spread(text, checkpoint, windows)
         choice = choose(None, device)
-        observed = observe(checkpoint, ids.ids, config.quantization, partial(progress, "calibrate"))
+        place = "cpu" if device is None else choice.device or "cpu"
+        observed = observe(checkpoint, ids.ids, config.quantization, partial(progress, "calibrate"), place)
         judge = Judge(checkpoint, observed, load_system(config.chip), items, choice, progress)
         done = 0
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "tests" / "data" / "user_script.py"
 FUNCTIONS = (
     "compile", "narrow", "load", "run", "stream", "compare", "evaluate", "inspect", "report", "activity", "bench",
-    "profile", "train",
+    "profile", "sweep", "train",
 )  # fmt: skip
 
 

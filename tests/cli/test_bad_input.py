@@ -170,12 +170,21 @@ def test_a_checkpoint_that_is_not_there(call: Call, tmp_path: Path) -> None:
         (("--preset", "a8", "--config", "no.toml"), ["--config", "--preset"]),
         (("--zeros", "1.5"), ["zeros is 1.5", "0 to 0.95"]),
         (("--act-bits", "3"), ["activation_bits is 3"]),
+        (("--state-bits", "7"), ["state_bits is 7"]),
+        (("--method", "best"), ["method is 'best'", "fine_least_squares"]),
     ],
 )
 def test_settings_that_are_none(
     call: Call, tiny_checkpoint: Path, tmp_path: Path, arguments: tuple[str, ...], words: list[str]
 ) -> None:
     _refused(call("compile", tiny_checkpoint, "-o", tmp_path / "net", *arguments), USAGE, *words)
+
+
+def test_a_device_that_is_not_there(call: Call, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    called = call("compile", tiny_checkpoint, "-o", tmp_path / "net", "--device", "abacus")
+    assert called.code == 7
+    assert "no device 'abacus'" in called.err
+    assert not (tmp_path / "net").exists()
 
 
 def test_a_truncated_checkpoint_leaves_earlier_output(call: Call, tiny_copy: Path, net_copy: Path) -> None:

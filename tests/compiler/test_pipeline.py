@@ -16,7 +16,8 @@ from loihi_mmfree.checkpoint import Checkpoint, open_checkpoint
 from loihi_mmfree.checkpoint.tensors import is_projection
 from loihi_mmfree.compiler import pipeline
 from loihi_mmfree.compiler.config import CompileConfig
-from loihi_mmfree.compiler.pipeline import Debugging, compile_checkpoint, compile_graph
+from loihi_mmfree.compiler.debugging import Debugging
+from loihi_mmfree.compiler.pipeline import compile_checkpoint, compile_graph
 from loihi_mmfree.errors import DoesNotFitError, MismatchError, UsageError
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.quantize.config import QuantizationConfig

@@ -11,7 +11,8 @@ import pytest
 import loihi_mmfree
 from loihi_mmfree.checkpoint import Checkpoint
 from loihi_mmfree.compiler.config import CompileConfig
-from loihi_mmfree.compiler.pipeline import Compiled, compile_graph, golden_messages
+from loihi_mmfree.compiler.golden import golden_messages
+from loihi_mmfree.compiler.pipeline import Compiled, compile_graph
 from loihi_mmfree.ir.nodes import NeuronGroup, Role
 from loihi_mmfree.net.artifact import Net
 from loihi_mmfree.quantize.config import QuantizationConfig, SiteRule

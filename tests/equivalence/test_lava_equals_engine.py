@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from loihi_mmfree.activity.observer import Observer
 from loihi_mmfree.checkpoint import ModelConfig, expected_shapes, open_checkpoint
 from loihi_mmfree.compiler.config import CompileConfig
-from loihi_mmfree.compiler.pipeline import compile_graph, golden_messages
+from loihi_mmfree.compiler.golden import golden_messages
+from loihi_mmfree.compiler.pipeline import compile_graph
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.ir.executor import Executor, counting_nodes
 from loihi_mmfree.ir.graph import Graph, Node, Source

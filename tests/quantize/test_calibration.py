@@ -10,7 +10,8 @@ from loihi_mmfree.fixedpoint.qformat import QFormat
 from loihi_mmfree.fixedpoint.ternary import unpack_ternary
 from loihi_mmfree.quantize import calibration
 from loihi_mmfree.quantize.blocks import load_model, quantizers
-from loihi_mmfree.quantize.calibration import calibrate, calibration_ids, observing
+from loihi_mmfree.quantize.calibration import calibrate, observing
+from loihi_mmfree.quantize.calibration_ids import calibration_ids
 from loihi_mmfree.quantize.config import QuantizationConfig
 
 SATURATING_BLOCK_SITES = {

@@ -5,7 +5,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from loihi_mmfree.errors import CheckpointError, UsageError
-from loihi_mmfree.quantize.calibration import calibration_ids
+from loihi_mmfree.quantize.calibration_ids import calibration_ids
 
 
 def test_the_default_is_sixteen_windows_of_the_built_in_text(tiny):

@@ -86,3 +86,22 @@ def test_data_of_zeros_keeps_the_covering_format():
 def test_values_of_extreme_size_keep_a_format_that_holds_them(size):
     covering = QFormat.covering(8, size)
     assert least_squares_format(magnitude_histogram(torch.tensor([size, -size])), covering) == covering
+
+
+@pytest.mark.parametrize(("maximum", "close"), [(3.0, False), (2.0**2 - 2.0**-13, True), (3.99, False)])
+def test_a_maximum_beside_the_end_of_a_range_is_a_close_call(maximum, close):
+    """A format of 16 bits ends at 2**2 - 2**-13: what is a last bit larger takes the next one."""
+    quantizer = ActivationQuantizer("site", 16, method="max").eval()
+    with observing(quantizer):
+        quantizer(torch.tensor([maximum]))
+    assert quantizer.scaling.is_close_call() == close
+
+
+@pytest.mark.parametrize("method", ["least_squares", "fine_least_squares"])
+def test_errors_are_a_close_call_if_they_differ_by_less_than_two_models_do(method, monkeypatch):
+    quantizer = ActivationQuantizer("site.input", 6, method=method).eval()
+    with observing(quantizer):
+        quantizer(heavy_tailed(9.0))
+    assert not quantizer.scaling.is_close_call()
+    monkeypatch.setattr("loihi_mmfree.quantize.quantizers.LAST_BITS", 0.9)
+    assert quantizer.scaling.is_close_call()

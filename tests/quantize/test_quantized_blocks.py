@@ -8,7 +8,8 @@ import torch.nn.functional as F  # noqa: N812 (the usual name)
 
 from loihi_mmfree.checkpoint import Checkpoint
 from loihi_mmfree.quantize.blocks import load_model, quantizers, set_formats
-from loihi_mmfree.quantize.calibration import calibrate, calibration_ids, observing
+from loihi_mmfree.quantize.calibration import calibrate, observing
+from loihi_mmfree.quantize.calibration_ids import calibration_ids
 from loihi_mmfree.quantize.config import QuantizationConfig
 
 FINEST = QuantizationConfig(

@@ -13,7 +13,8 @@ from loihi_mmfree.errors import UsageError
 from loihi_mmfree.evaluate.texts import Windows
 from loihi_mmfree.loihi2.hardware import LOIHI2
 from loihi_mmfree.net.artifact import Net
-from loihi_mmfree.quantize.calibration import calibration_ids, observe
+from loihi_mmfree.quantize.calibration import observe
+from loihi_mmfree.quantize.calibration_ids import calibration_ids
 from loihi_mmfree.quantize.config import QuantizationConfig
 from loihi_mmfree.search.judge import Judge
 from loihi_mmfree.sim.session.opening import Choice

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loihi_mmfree.activity.observer import Observer
-from loihi_mmfree.compiler.pipeline import golden_messages, run_passes
+from loihi_mmfree.compiler.golden import golden_messages
+from loihi_mmfree.compiler.pipeline import run_passes
 from loihi_mmfree.compiler.programs import RSQRT, SIGMOID
 from loihi_mmfree.errors import UsageError
 from loihi_mmfree.fixedpoint.arithmetic import Integers
