@@ -15,9 +15,6 @@
 
 #include "Vmmfree_core.h"
 #include "verilated.h"
-#ifdef TRACE
-#include "verilated_fst_c.h"
-#endif
 
 namespace {
 
@@ -31,9 +28,6 @@ std::mt19937_64 random_numbers;
 unsigned held_back = 0;
 bool offered = false;
 uint64_t idle = 0;
-#ifdef TRACE
-VerilatedFstC trace;
-#endif
 
 template <typename T>
 void read_value(T& value) {
@@ -50,18 +44,12 @@ bool stalls() { return held_back != 0 && random_numbers() % 1000 < held_back; }
 void settle() {
     core.clk = 0;
     core.eval();
-#ifdef TRACE
-    trace.dump(context.time());
-#endif
     context.timeInc(1);
 }
 
 void edge() {
     core.clk = 1;
     core.eval();
-#ifdef TRACE
-    trace.dump(context.time());
-#endif
     context.timeInc(1);
     if (++idle > kStuck) {
         std::fprintf(stderr, "nothing moved for %llu cycles\n", static_cast<unsigned long long>(kStuck));
@@ -169,11 +157,6 @@ int main(int count, char** arguments) {
     if (weights.empty() || weights.size() % WEIGHT_BYTES) return 2;
     random_numbers.seed(std::strtoull(arguments[2], nullptr, 10));
     held_back = std::strtoul(arguments[3], nullptr, 10);
-#ifdef TRACE
-    context.traceEverOn(true);
-    core.trace(&trace, 99);
-    trace.open(arguments[4]);
-#endif
     core.rst = 1;
     for (int number = 0; number < 4; ++number) settle(), edge();
     core.rst = 0;
@@ -181,8 +164,5 @@ int main(int count, char** arguments) {
         if (kind == 'C') command();
         if (kind == 'T') token();
     }
-#ifdef TRACE
-    trace.close();
-#endif
     return 0;
 }

@@ -81,13 +81,9 @@ class SimulatedCore:
         What `toolchain.simulator` gave for the image's parameters.
     image : CoreImage
     stalls : Stalls
-    waveform : Path, optional
-        Where to write what its signals do; `program` has to be built for that.
     """
 
-    def __init__(
-        self, program: bytes, image: CoreImage, stalls: Stalls = UNHINDERED, waveform: Path | None = None
-    ) -> None:
+    def __init__(self, program: bytes, image: CoreImage, stalls: Stalls = UNHINDERED) -> None:
         self.image = image
         self._folder = tempfile.TemporaryDirectory(prefix="loihi-mmfree-rtl-")
         weights, executable = (Path(self._folder.name) / name for name in ("weights.bin", "simulator"))
@@ -98,7 +94,7 @@ class SimulatedCore:
                 file.write(part.tobytes())
         arguments = [str(weights), str(stalls.seed), str(stalls.permille)]
         self._process = subprocess.Popen(
-            [str(executable), *arguments, *([] if waveform is None else [str(waveform)])],
+            [str(executable), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

